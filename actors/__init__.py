@@ -1,0 +1,1 @@
+"""Run the stages: one thin Ray actor per stage, one pipeline."""

@@ -1,0 +1,1 @@
+"""TAZ location assignment: compiled kernels over arrays; knows nothing of Ray."""

@@ -1,0 +1,1 @@
+"""Run on many machines: connection, sizing, job submission."""

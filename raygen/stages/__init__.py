@@ -1,0 +1,1 @@
+"""The stages of generation: pure functions from Arrow tables to Arrow tables."""

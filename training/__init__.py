@@ -1,0 +1,1 @@
+"""Fit the models: one file per model, one shared distributed loop."""
