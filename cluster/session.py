@@ -1,0 +1,161 @@
+"""The one place that connects to Ray and sets environment variables.
+
+A run is on its own Ray (no address), or on a cluster that is already up (``host:port`` of its head,
+or ``auto``). Inside a Ray job the driver follows ``RAY_ADDRESS``, which the job sets.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from raygen.errors import ClusterError
+
+_REACH_S = 4.0  # for the head's port to accept a connection
+_ANSWER_S = 10.0  # for the head to answer as a Ray head
+
+# Read by Ray in the driver. A shell's own setting wins.
+_DRIVER_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # keeps CUDA_VISIBLE_DEVICES of CPU-only workers
+    # Every report of a training waits for the controller's next poll, 2 s by default.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # A training worker stays in the run's directory, where its code is.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment variables of every worker process of a run.
+
+    Parameters
+    ----------
+    threads
+        Threads of one worker's kernels.
+
+    Returns
+    -------
+    environment
+        For ``runtime_env={"env_vars": …}``.
+    """
+    count = str(threads)
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "NUMBA_NUM_THREADS": count,
+        # OpenMP threads that spin on a busy core made steps 2 to 5 times slower.
+        "GOMP_SPINCOUNT": "0",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+@contextmanager
+def connect(address: str | None, workers: int | None = None, threads: int = 1) -> Generator[None]:
+    """Connect to Ray for the length of a ``with`` block.
+
+    Where Ray is already initialised in this process, that session is used and left as it is.
+
+    Parameters
+    ----------
+    address
+        ``host:port`` of the head of a cluster that this machine is part of; ``auto`` for the
+        cluster on this machine; ``local`` for a Ray of its own; ``None`` for ``RAY_ADDRESS`` where
+        it is set (as in a Ray job) and else for a Ray of its own.
+    workers
+        Worker processes that the run will hold at once; a Ray of its own gets at least
+        ``workers * threads`` CPUs, and at least the machine's.
+    threads
+        Threads of one worker's kernels.
+
+    Raises
+    ------
+    ClusterError
+        If the address is malformed, nothing answers there within 15 seconds, or Ray refuses.
+    """
+    for name, value in _DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        yield
+        return
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    settings: dict[str, Any] = {}
+    if target == "local":
+        settings["num_cpus"] = max(_cores(), (workers or 1) * threads)
+        settings["include_dashboard"] = False
+    elif target != "auto":
+        _require_head(target)
+    _init(target, threads, settings)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def require_session() -> None:
+    """Raise ``ClusterError`` unless Ray is initialised in this process."""
+    if not ray.is_initialized():
+        msg = "ray: not connected; call inside `with cluster.session.connect(address)`"
+        raise ClusterError(msg)
+
+
+def _init(target: str, threads: int, settings: dict[str, Any]) -> None:
+    # Ray 2.60 warns that a token guards the cluster that it starts, which asks nothing of the user.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    try:
+        ray.init(
+            address=target,
+            runtime_env={"env_vars": worker_environment(threads)},
+            logging_level=logging.WARNING,
+            log_to_driver=True,
+            **settings,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        msg = f"address {target!r}: {line}"
+        raise ClusterError(msg) from error
+
+
+def _require_head(address: str) -> None:
+    """Raise unless a Ray head answers; ``ray.init`` itself would wait for over two minutes."""
+    host, port = _split(address)
+    try:
+        with socket.create_connection((host, port), timeout=_REACH_S):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        msg = f"address {address!r}: no Ray head can be reached there: {reason}"
+        raise ClusterError(msg) from None
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        found = subprocess.run(command, capture_output=True, timeout=_ANSWER_S, check=False)
+        healthy = found.returncode == 0
+    except subprocess.TimeoutExpired:
+        healthy = False
+    if not healthy:
+        msg = f"address {address!r}: the port is open, but no Ray head answers there"
+        raise ClusterError(msg)
+
+
+def _split(address: str) -> tuple[str, int]:
+    if address.startswith("ray://"):
+        msg = f"address {address!r}: must be host:port, on a machine of the cluster; "
+        msg += "from outside use `ray job submit`"
+        raise ClusterError(msg)
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        msg = f"address {address!r}: must be host:port, 'auto' or 'local'"
+        raise ClusterError(msg)
+    return host.strip("[]"), int(port)
+
+
+def _cores() -> int:
+    """Return the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
