@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from raygen.errors import ConfigError
 
@@ -96,6 +96,9 @@ class ComputeConfig(Section):
     attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """Attempts at a shard before the run stops."""
 
+    shard_timeout_s: Annotated[int, Field(ge=1)] = 3600
+    """Seconds that a shard may be under way before its actors are replaced."""
+
 
 class RunConfig(Section):
     """One run, from seed to Parquet."""
@@ -109,8 +112,8 @@ class RunConfig(Section):
     agents: Annotated[int, Field(ge=0)] = 0
     """Persons to generate, as a sample of whole households; 0 is the whole population."""
 
-    output: Path = Path("runs/population")
-    """Directory of the population."""
+    output: Annotated[str, BeforeValidator(str)] = "runs/population"
+    """Directory of the population: a path, or a URI that pyarrow opens (``s3://``, ``gs://``)."""
 
     weights: Path | None = None
     """Directory of model weights; the shipped ones where it is not given."""
