@@ -1,0 +1,390 @@
+"""A city in memory: what the stages read of a place, as plain arrays."""
+
+import hashlib
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+from h3.api import basic_int as h3
+from scipy.spatial import KDTree
+
+from raygen.city_files.geometry import (
+    CityGeometry,
+    city_geometry,
+    inner_points,
+    projected,
+    triangulate,
+)
+from raygen.city_files.layout import CARD, H3_RESOLUTION, SCHEMAS, SKIMS, CityTables
+from raygen.city_files.poi_types import type_given_category
+from raygen.city_files.projection import to_degrees, to_metres
+from raygen.city_files.reader import read_city
+from raygen.city_files.rules import annotation, check_city, numbers
+from raygen.errors import DataError
+from raygen.taxonomy import ACTIVITY_TYPES, HOME, JOB_KINDS, POI_CATEGORIES, SCHOOL, WORK
+
+Int32Array = npt.NDArray[np.int32]
+Float32Array = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float64]
+CellArray = npt.NDArray[np.uint64]
+
+EMBEDDED = ("los_angeles",)
+"""Names of the cities that raygen builds by itself."""
+
+CACHE = Path.home() / ".cache" / "raygen" / "cities"
+"""Where embedded cities are kept once built."""
+
+AT_HOMES = {"social": 0.6, "caregiving": 0.5}
+"""Share of an activity type that takes place in other people's homes, not at a POI: assumed. That
+share is spread over the zones by population, the rest by POIs."""
+
+_RESIDENTIAL = POI_CATEGORIES.index("residential")
+
+
+@dataclass(frozen=True)
+class City:
+    """All that the stages read of a city; Z zones, R regions, P POIs. Picklable, never changed.
+
+    A *zone row* is an index 0 … Z - 1 into the zone arrays, a *region row* one into the region
+    arrays; ``zone_id`` and ``region_id`` are the published ids. Projected points are metres in
+    ``crs``.
+    """
+
+    name: str
+    crs: str
+    time_zone: str
+    path: str
+    digest: str
+    """SHA-256 over the names and SHA-256 of the city's files."""
+    provenance: dict[str, str]
+    """By table or ``table.column``: observed, calibrated, synthesised or assumed."""
+
+    zone_id: Int32Array
+    """Shape (Z,)."""
+    subregion: npt.NDArray[np.int16]
+    """Shape (Z,): index into ``subregion_names``."""
+    subregion_names: tuple[str, ...]
+    population: Int32Array
+    """Shape (Z,): people who live in the zone."""
+    households: Int32Array
+    """Shape (Z,)."""
+    zone_xy: FloatArray
+    """Shape (Z, 2): a point inside the zone, projected metres."""
+    jobs: Float32Array
+    """Shape (Z, 6): by JOB_KINDS."""
+    school_places: Float32Array
+    """Shape (Z,): kindergarten to grade 12."""
+    college_places: Float32Array
+    """Shape (Z,)."""
+    area_m2: FloatArray
+    """Shape (Z,)."""
+    commute_target_s: Float32Array
+    """Shape (Z,): observed mean travel time to work; NaN where it is not known."""
+
+    region_id: CellArray
+    """Shape (R,): H3 cells of resolution 8, ascending."""
+    region_zone: Int32Array
+    """Shape (R,): zone row that the region stands for. Small zones may own no region: see
+    ``overlap_zone``."""
+    region_poi: Float32Array
+    """Shape (R, 14): POI distribution, rows sum to 1."""
+    region_population: Float32Array
+    """Shape (R,)."""
+    region_xy: FloatArray
+    """Shape (R, 2): centroids, projected metres."""
+    home_region: Int32Array
+    """Shape (Z,): region row that stands for the zone's homes, the one at ``zone_xy``."""
+    overlap_region: Int32Array
+    """Shape (O,): region rows, ascending, one for each zone that a region overlaps."""
+    overlap_zone: Int32Array
+    """Shape (O,): zone rows; every zone has at least one."""
+    overlap_share: Float32Array
+    """Shape (O,): share of the region's people and jobs in that zone; 1 in sum over a region."""
+
+    attraction: Float32Array
+    """Shape (15, Z): size of a zone for each activity type. Home: population; work: jobs; school:
+    school and college places; others: POIs weighted by P(type | POI), and see ``AT_HOMES``."""
+    category_given_type: Float32Array
+    """Shape (15, 14): P(POI category | activity type) over the city's POIs, rows sum to 1; home is
+    residential."""
+
+    distance_m: Float32Array
+    """Shape (Z, Z), row origin, column destination; the diagonal is within the zone, > 0."""
+    free_time_s: Float32Array
+    """Shape (Z, Z): by car at free flow."""
+    peak_time_s: Float32Array
+    """Shape (Z, Z): by car in the morning peak."""
+
+    poi_start: Int32Array
+    """Shape (Z + 1,): zone row z owns POIs poi_start[z] … poi_start[z + 1] - 1."""
+    poi_zone: Int32Array
+    """Shape (P,): zone row, ascending."""
+    poi_category: npt.NDArray[np.int8]
+    """Shape (P,): index into POI_CATEGORIES."""
+    poi_xy: FloatArray
+    """Shape (P, 2): projected metres."""
+
+    triangle_start: Int32Array
+    """Shape (Z + 1,); see ``Triangles``."""
+    triangle_corners: FloatArray
+    """Shape (T, 3, 2)."""
+    triangle_cumulative: FloatArray
+    """Shape (T,)."""
+
+    controls: pa.Table
+    """Marginals of each zone, in zone rows' order: ``layout.CONTROLS``."""
+
+    def sample_points(self, zone_rows: Int32Array, uniform: FloatArray) -> FloatArray:
+        """Return a point in each zone, uniform over its area.
+
+        Parameters
+        ----------
+        zone_rows
+            Shape (M,).
+        uniform
+            Draws in [0, 1) of shape (M, 3): which triangle, and where in it.
+
+        Returns
+        -------
+        xy
+            Shape (M, 2): projected metres.
+        """
+        first, last = self.triangle_start[zone_rows], self.triangle_start[zone_rows + 1] - 1
+        at = np.searchsorted(self.triangle_cumulative, zone_rows + uniform[:, 0], side="right")
+        corners = self.triangle_corners[np.clip(at, first, last)]  # (M, 3, 2)
+        # Osada et al., "Shape distributions", ACM TOG 21 (2002), Eq. 1: uniform in a triangle.
+        root = np.sqrt(uniform[:, 1])
+        weight = np.stack([1 - root, root * (1 - uniform[:, 2]), root * uniform[:, 2]], axis=1)
+        return np.einsum("mk,mkd->md", weight, corners)
+
+    def to_lonlat(self, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the longitudes and latitudes of projected points of shape (M, 2)."""
+        lonlat = to_degrees(xy, self.crs)
+        return lonlat[:, 0], lonlat[:, 1]
+
+    def regions_at(self, lon: FloatArray, lat: FloatArray) -> CellArray:
+        """Return the region of each point.
+
+        Parameters
+        ----------
+        lon, lat
+            Degrees, shape (M,).
+
+        Returns
+        -------
+        region_id
+            Shape (M,): the H3 cell of the point; the nearest region's where that is not one of
+            the city's regions. Every value is in ``region_id``.
+        """
+        # h3 4.5 has no vectorised call; this loop takes 1 µs a point.
+        cells = np.fromiter(
+            map(h3.latlng_to_cell, lat.tolist(), lon.tolist(), repeat(H3_RESOLUTION)),
+            dtype=np.uint64,
+            count=len(lon),
+        )
+        at = np.minimum(np.searchsorted(self.region_id, cells), len(self.region_id) - 1)
+        strange = np.flatnonzero(self.region_id[at] != cells)
+        if len(strange):
+            xy = to_metres(np.stack([lon[strange], lat[strange]], axis=1), self.crs)
+            cells[strange] = self.region_id[KDTree(self.region_xy).query(xy)[1]]
+        return cells
+
+
+def open_city(path_or_name: str, cache: Path = CACHE) -> City:
+    """Open a city and check every rule of its files.
+
+    Parameters
+    ----------
+    path_or_name
+        Directory of a city, or the name of an embedded one, which is built first where it is not
+        in the cache.
+    cache
+        Directory of the embedded cities.
+
+    Returns
+    -------
+    city
+        In memory; the files may go.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or breaks a rule; the message names the file, the columns and rows.
+    """
+    directory = _embedded(path_or_name, cache) if path_or_name in EMBEDDED else Path(path_or_name)
+    if not directory.is_dir():
+        msg = f"{directory}: no such city directory; embedded cities: {', '.join(EMBEDDED)}"
+        raise DataError(msg)
+    tables = read_city(directory)
+    geometry = city_geometry(tables)
+    check_city(tables, geometry, directory)
+    return _city(tables, geometry, directory)
+
+
+def _embedded(name: str, cache: Path) -> Path:
+    """Return the directory of an embedded city, built once for each version of its builder."""
+    from raygen.cities import los_angeles
+
+    directory = cache / f"{name}-{los_angeles.version()[:12]}"
+    if not (directory / CARD).is_file():
+        los_angeles.build(directory)
+    return directory
+
+
+def _city(tables: CityTables, geometry: CityGeometry, directory: Path) -> City:
+    return City(
+        **_card_fields(tables, directory),
+        **_zone_fields(tables, geometry),
+        **_region_fields(tables, geometry),
+        **_poi_fields(tables),
+        distance_m=tables.skims["distance_m"],
+        free_time_s=tables.skims["time_s_free"],
+        peak_time_s=tables.skims["time_s_peak"],
+        controls=tables.controls,
+    )
+
+
+def _card_fields(tables: CityTables, directory: Path) -> dict[str, Any]:
+    return {
+        "name": tables.card.name,
+        "crs": tables.card.crs,
+        "time_zone": tables.card.time_zone,
+        "path": str(directory),
+        "digest": city_digest(directory),
+        "provenance": dict(tables.card.provenance),
+    }
+
+
+def city_digest(directory: Path) -> str:
+    """Return the SHA-256 over the names and SHA-256 of a city's files."""
+    names = [CARD, *SCHEMAS, *(f"skims/{name}.npy" for name in SKIMS)]
+    total = hashlib.sha256()
+    for name in names:
+        with (directory / name).open("rb") as file:
+            total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _zone_fields(tables: CityTables, geometry: CityGeometry) -> dict[str, Any]:
+    zones = tables.zones
+    words = zones.column("subregion").to_pylist()
+    names = tuple(sorted(set(words)))
+    pieces = triangulate(geometry.zones)
+    return {
+        "zone_id": zones.column("zone_id").to_numpy(),
+        "subregion": np.array([names.index(word) for word in words], dtype=np.int16),
+        "subregion_names": names,
+        "population": zones.column("population").to_numpy(),
+        "households": zones.column("households").to_numpy(),
+        "zone_xy": inner_points(geometry.zones),
+        "jobs": _jobs(zones),
+        "school_places": zones.column("school_places").to_numpy(),
+        "college_places": zones.column("college_places").to_numpy(),
+        "area_m2": zones.column("area_m2").to_numpy(),
+        "commute_target_s": numbers(zones, "mean_commute_s").astype(np.float32),
+        "triangle_start": pieces.start,
+        "triangle_corners": pieces.corners,
+        "triangle_cumulative": pieces.cumulative,
+    }
+
+
+def _jobs(zones: pa.Table) -> Float32Array:
+    return np.stack([zones.column(f"jobs_{kind}").to_numpy() for kind in JOB_KINDS], axis=1)
+
+
+def _region_fields(tables: CityTables, geometry: CityGeometry) -> dict[str, Any]:
+    """Return the region arrays, ordered by region id."""
+    order = np.argsort(tables.regions.column("region_id").to_numpy())
+    regions = tables.regions.take(order)
+    pairs = geometry.overlaps
+    rank = np.argsort(order)  # region row of each row of the file
+    region, zone = rank[pairs.region], pairs.zone
+    population = numbers(tables.zones, "population")
+    density = (population + _jobs(tables.zones).sum(axis=1)) / numbers(tables.zones, "area_m2")
+    # One person or job per km² at least, so that a region of empty zones still has shares.
+    mass = pairs.area_m2 * np.maximum(density[zone], 1e-6)
+    total = np.bincount(region, weights=mass, minlength=len(order))
+    by_region = np.lexsort((zone, region))
+    region_xy = shapely.get_coordinates(shapely.centroid(geometry.regions))[order]
+    flat = regions.column("poi_distribution").combine_chunks().flatten().to_numpy()
+    return {
+        "region_id": regions.column("region_id").to_numpy(),
+        "region_zone": _rows(tables, regions),
+        "region_poi": flat.reshape(-1, len(POI_CATEGORIES)),
+        "region_population": regions.column("population").to_numpy(),
+        "region_xy": region_xy,
+        "home_region": KDTree(region_xy).query(inner_points(geometry.zones))[1].astype(np.int32),
+        "overlap_region": region[by_region].astype(np.int32),
+        "overlap_zone": zone[by_region].astype(np.int32),
+        "overlap_share": (mass / total[region])[by_region].astype(np.float32),
+    }
+
+
+def _rows(tables: CityTables, table: pa.Table) -> Int32Array:
+    """Return the zone row of each row of a table that has ``zone_id``."""
+    ids = tables.zones.column("zone_id").to_numpy()
+    order = np.argsort(ids)
+    at = np.searchsorted(ids[order], table.column("zone_id").to_numpy())
+    return order[at].astype(np.int32)
+
+
+def _poi_fields(tables: CityTables) -> dict[str, Any]:
+    """Return the POI arrays, ordered by zone row, and what follows from the annotation."""
+    zone = _rows(tables, tables.pois)
+    order = np.argsort(zone, kind="stable")
+    pois, zone = tables.pois.take(order), zone[order]
+    words = pois.column("category").cast(pa.string()).combine_chunks().dictionary_encode()
+    code = np.array([POI_CATEGORIES.index(word) for word in words.dictionary.to_pylist()])
+    category = code[words.indices.to_numpy()].astype(np.int8)
+    types, probabilities = annotation(pois)
+    count = tables.zones.num_rows
+    return {
+        "poi_start": np.searchsorted(zone, np.arange(count + 1)).astype(np.int32),
+        "poi_zone": zone,
+        "poi_category": category,
+        "poi_xy": shapely.get_coordinates(projected(pois, tables.card.crs)),
+        "attraction": _attraction(tables.zones, _sums(types, probabilities, zone, count)),
+        "category_given_type": _categories(types, probabilities, category),
+    }
+
+
+def _sums(
+    types: npt.NDArray[np.int8], probabilities: FloatArray, key: npt.NDArray[Any], keys: int
+) -> FloatArray:
+    """Return Σ P(type | POI) over the POIs of each key, shape (15, keys)."""
+    cell = types.astype(np.int64) * keys + key[:, None]
+    flat: FloatArray = np.bincount(
+        cell.ravel(), probabilities.ravel(), len(ACTIVITY_TYPES) * keys
+    ).astype(np.float64)
+    return flat.reshape(len(ACTIVITY_TYPES), keys)
+
+
+def _attraction(zones: pa.Table, pull: FloatArray) -> Float32Array:
+    """Return the size of each zone for each activity type, from the POIs' pull (15, Z)."""
+    population = numbers(zones, "population")
+    pull = pull.copy()
+    for word, share in AT_HOMES.items():
+        row = ACTIVITY_TYPES.index(word)
+        total = pull[row].sum()
+        pull[row] = (1 - share) * pull[row] + share * total * population / population.sum()
+    pull[HOME] = population
+    pull[WORK] = _jobs(zones).sum(axis=1)
+    pull[SCHOOL] = numbers(zones, "school_places") + numbers(zones, "college_places")
+    return pull.astype(np.float32)
+
+
+def _categories(
+    types: npt.NDArray[np.int8], probabilities: FloatArray, category: npt.NDArray[np.int8]
+) -> Float32Array:
+    """Return P(category | type), shape (15, 14)."""
+    joint = _sums(types, probabilities, category, len(POI_CATEGORIES))
+    joint[HOME] = np.eye(len(POI_CATEGORIES))[_RESIDENTIAL]
+    for row in (WORK, SCHOOL):  # a city may have the places but no POI for them
+        if joint[row].sum() == 0:
+            joint[row] = type_given_category()[:, row]
+    return (joint / joint.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""A city on disk: layout, GeoParquet, writing, reading, and the rules that a city keeps."""
