@@ -114,7 +114,7 @@ def _init(target: str, threads: int, settings: dict[str, Any]) -> None:
             address=target,
             runtime_env={"env_vars": worker_environment(threads)},
             logging_level=logging.WARNING,
-            log_to_driver=True,
+            log_to_driver=False,  # what a worker raises comes with its result
             **settings,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
