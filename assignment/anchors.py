@@ -1,0 +1,245 @@
+"""Anchors: the zone of work, school and college of each person, fixed for all its days.
+
+DataFusion's Algorithm 3 samples d ~ P(D | type) for a home zone and takes argmin_z |d(h, z) − d|.
+Here P(D | type, h) is the distribution of the distance from h to the places that a doubly
+constrained gravity model (``assignment.balance``) gives the people of h, so that the sub-region's
+commute and the land use are in P and the city's places are filled. It is discrete, one atom per
+zone, and so the argmin is the zone whose atom was drawn: inverse CDF over zones in order of
+distance. Places are the capacity: jobs, school and college places, scaled to the people who need
+one. The decay of the work model meets each home zone's observed mean commute on the peak skim;
+those of school and college meet the survey's mean distance.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from assignment.balance import Balanced, FloatArray, Groups, balance, cumulate
+from assignment.mode import commuter_constants
+from assignment.reference import Reference, load_reference
+from raygen.city import City
+from raygen.errors import DataError
+
+Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
+
+DEFAULT_COMMUTE_S = 1800.0
+"""Mean commute where the city observes none anywhere, assumed."""
+
+_BELOW_ONE = np.nextafter(np.float32(1.0), np.float32(0.0))
+
+PUPIL_SHARE = 13.0 / 18.0
+"""Persons of 5 to 17 years among those under 18, assumed: thirteen years of birth of eighteen."""
+
+
+@dataclass(frozen=True)
+class AnchorTables:
+    """All of a city that placing needs and that is computed once per run; plain arrays."""
+
+    order: npt.NDArray[np.int16]
+    """Zone rows in order of network distance from each zone, shape (Z, Z)."""
+
+    work: Float32Array
+    """Cumulated share of work zones by home zone, in ``order``, shape (Z, Z)."""
+
+    school: Float32Array
+    """The same for kindergarten to grade 12."""
+
+    college: Float32Array
+    """The same for college."""
+
+    allowed: npt.NDArray[np.bool_]
+    """Whether a zone takes an activity type, shape (15, Z): land-use compatibility."""
+
+    circuity: float
+    """Network over crow-fly distance, median over pairs of zones."""
+
+    reference: Reference
+    """Distances, angles and mode coefficients."""
+
+    mode_constants: FloatArray
+    """Constants of the mode logit, moved to the commuters' shares, shape (5,)."""
+
+    poi_lon: FloatArray
+    poi_lat: FloatArray
+    poi_region: npt.NDArray[np.uint64]
+    """Place and region of each POI of the city."""
+
+    fits: dict[str, Balanced]
+    """How the gravity models came out, by anchor type."""
+
+
+def distance_order(distance_m: Float32Array) -> npt.NDArray[np.int16]:
+    """Return for each zone the zone rows by distance, nearest first; ties by zone row."""
+    if len(distance_m) >= np.iinfo(np.int16).max:
+        msg = f"assignment: at most 32766 zones, got {len(distance_m)}"
+        raise DataError(msg)
+    return np.argsort(distance_m, axis=1, kind="stable").astype(np.int16)
+
+
+def measure_circuity(city: City) -> float:
+    """Return the median of network over crow-fly distance, over pairs of different zones."""
+    crow = np.hypot(*(city.zone_xy[:, None, :] - city.zone_xy[None, :, :]).transpose(2, 0, 1))
+    apart = crow > 0
+    if not apart.any():
+        return 1.0
+    return float(max(1.0, np.median(city.distance_m[apart] / crow[apart])))
+
+
+def persons_by_zone(city: City) -> dict[str, FloatArray]:
+    """Return how many people of each zone need a place of work, school and college.
+
+    The labour force needs work (its unemployed part only scales the sum), 13 of the 18 years under
+    18 need school, 18 to 24 need college. Where a control is null it is the city's share times the
+    zone's population.
+    """
+    population = city.population.astype(np.float64)
+    source = {"work": "labour_force", "school": "age_under_18", "college": "age_18_24"}
+    needs: dict[str, FloatArray] = {}
+    for name, column in source.items():
+        found = city.controls.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
+        known = np.isfinite(found)
+        people = population[known].sum()
+        share = found[known].sum() / people if people > 0 else 0.0
+        filled = np.where(known, found, share * population)
+        needs[name] = filled * (PUPIL_SHARE if name == "school" else 1.0)
+    return needs
+
+
+def commute_groups(city: City, origins: FloatArray) -> Groups:
+    """Group home zones by their observed mean commute, in minutes; unknown takes the mean."""
+    target = city.commute_target_s.astype(np.float64)
+    known = np.isfinite(target) & (target > 0)
+    weight = origins[known]
+    mean = DEFAULT_COMMUTE_S
+    if weight.sum() > 0:
+        mean = float(np.average(target[known], weights=weight))
+    minutes, of_zone = np.unique(np.where(known, target, mean) / 60.0, return_inverse=True)
+    return Groups(of_zone.astype(np.int64), minutes)
+
+
+def anchor_tables(city: City) -> AnchorTables:
+    """Fit the anchors of a city and gather what placing needs of it.
+
+    Parameters
+    ----------
+    city
+        The city; not changed.
+
+    Returns
+    -------
+    tables
+        Picklable; about 16 bytes per pair of zones.
+
+    Raises
+    ------
+    DataError
+        If the city has no people, jobs, school places or college places where they are needed.
+    """
+    reference = load_reference()
+    order = distance_order(city.distance_m)
+    circuity = measure_circuity(city)
+    needs = persons_by_zone(city)
+    minutes, km = city.peak_time_s / np.float32(60.0), city.distance_m / np.float32(1000.0)
+    whole = np.zeros(len(order), dtype=np.int64)
+    groups = {
+        "work": commute_groups(city, needs["work"]),
+        "school": Groups(whole, np.array([reference.school_m * circuity / 1000.0])),
+        "college": Groups(whole, np.array([reference.college_m * circuity / 1000.0])),
+    }
+    places = {
+        "work": city.jobs.sum(axis=1, dtype=np.float64),
+        "school": city.school_places.astype(np.float64),
+        "college": city.college_places.astype(np.float64),
+    }
+    cost = {"work": minutes, "school": km, "college": km}
+    tables: dict[str, Float32Array] = {}
+    fits: dict[str, Balanced] = {}
+    for name, origins in needs.items():
+        _check_places(name, origins, places[name])
+        fits[name] = balance(cost[name], origins, places[name], groups[name])
+        decay = fits[name].decay[groups[name].of_zone]
+        tables[name] = cumulate(cost[name], fits[name].pull, decay, order)
+    constants = commuter_constants(
+        reference.mode_coefficients,
+        *_commutes(tables["work"], order, city.distance_m, needs["work"]),
+        _share_without_car(city),
+        reference.commute_shares,
+    )
+    lon, lat = city.to_lonlat(city.poi_xy)
+    allowed = city.attraction > 0
+    allowed[~allowed.any(axis=1)] = True
+    return AnchorTables(
+        order=order,
+        **tables,
+        allowed=allowed,
+        circuity=circuity,
+        reference=reference,
+        mode_constants=constants,
+        poi_lon=lon,
+        poi_lat=lat,
+        poi_region=city.regions_at(lon, lat),
+        fits=fits,
+    )
+
+
+def _check_places(name: str, origins: FloatArray, places: FloatArray) -> None:
+    if origins.sum() <= 0:
+        msg = f"controls: nobody in the city needs a place of {name}"
+        raise DataError(msg)
+    if places.sum() <= 0:
+        msg = f"zones: {origins.sum():.0f} persons need a place of {name}, the city has none"
+        raise DataError(msg)
+
+
+def _commutes(
+    work: Float32Array, order: npt.NDArray[np.int16], distance_m: Float32Array, origins: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return commute lengths in km and how many workers have them, in 200 classes."""
+    share = np.diff(work, axis=1, prepend=np.float32(0.0)) * origins[:, None].astype(np.float32)
+    km = np.take_along_axis(distance_m, order.astype(np.int64), axis=1) / np.float32(1000.0)
+    edges = np.geomspace(0.05, max(float(km.max()), 1.0) * 1.001, 201)
+    weight, _ = np.histogram(np.maximum(km, edges[0]), bins=edges, weights=share)
+    return np.sqrt(edges[1:] * edges[:-1]), weight.astype(np.float64)
+
+
+def _share_without_car(city: City) -> float:
+    """Return the share of households without a vehicle; 0 where no zone has the control."""
+    without = city.controls.column("no_vehicles").to_numpy(zero_copy_only=False)
+    known = np.isfinite(without.astype(np.float64))
+    homes = city.households[known].sum()
+    return float(without[known].sum() / homes) if homes > 0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def draw_zones(
+    cumulated: Float32Array,
+    order: npt.NDArray[np.int16],
+    home: Int32Array,
+    uniform: FloatArray,
+) -> Int32Array:
+    """Draw a zone for each person by inverse CDF over zones in order of distance from home.
+
+    Parameters
+    ----------
+    cumulated, order
+        Of ``AnchorTables``.
+    home
+        Home zone rows, shape (M,).
+    uniform
+        One draw per person, in [0, 1).
+
+    Returns
+    -------
+    zone
+        Zone rows, shape (M,).
+    """
+    out = np.empty(len(home), np.int32)
+    for i in range(len(home)):
+        row = cumulated[home[i]]
+        # In float32 a draw may round up to 1, which lies beyond every zone.
+        draw = min(np.float32(uniform[i]), _BELOW_ONE)
+        out[i] = order[home[i], np.searchsorted(row, draw, side="right")]
+    return out
