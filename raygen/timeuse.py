@@ -99,7 +99,7 @@ class TimeUse:
     """Share of days without travel of non-working pupils of 15 to 17, shape (2,)."""
 
 
-def read_time_use(directory: Path, state: str = "CA") -> TimeUse:
+def read_time_use(directory: Path, state: str = "CA", half: int | None = None) -> TimeUse:
     """Compute the time-use targets of a state.
 
     Parameters
@@ -108,6 +108,8 @@ def read_time_use(directory: Path, state: str = "CA") -> TimeUse:
         Holds ``respondents.parquet``, ``cps.parquet`` and ``minutes.parquet``.
     state
         Two-letter code, or "" for the whole country.
+    half
+        0 or 1 takes every second respondent, for a real-against-real floor.
 
     Returns
     -------
@@ -119,7 +121,7 @@ def read_time_use(directory: Path, state: str = "CA") -> TimeUse:
     DataError
         If a file or column is missing, the state is unknown, or a group has no respondent.
     """
-    people = _respondents(directory, state)
+    people = _respondents(directory, state, half)
     minutes = _read(directory / "minutes.parquet", ["tucaseid", "tiercode", "dur"])
     ids = people["tucaseid"].astype(np.int64)
     order = np.argsort(ids)
@@ -256,7 +258,9 @@ def _mean(
     return (sums / np.maximum(total, 1e-9)[:, None]).reshape(*shape, -1)
 
 
-def _respondents(directory: Path, state: str) -> dict[str, npt.NDArray[np.generic]]:
+def _respondents(
+    directory: Path, state: str, half: int | None
+) -> dict[str, npt.NDArray[np.generic]]:
     left = ["tucaseid", "tuyear", "diary_mo", "diary_day", "holiday", "labor_status", "wt"]
     people = _read(directory / "respondents.parquet", left)
     cps = _read(directory / "cps.parquet", ["tucaseid", "state", "sex", "age"])
@@ -269,6 +273,8 @@ def _respondents(directory: Path, state: str) -> dict[str, npt.NDArray[np.generi
     if not here.any():
         msg = f"{directory / 'cps.parquet'}: state: no respondent in {state!r}"
         raise DataError(msg)
+    if half is not None:
+        here &= np.cumsum(here) % 2 == half
     return {name: column[here] for name, column in table.items()}
 
 

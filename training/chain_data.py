@@ -139,7 +139,7 @@ def type_minutes(chains: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
     types = len(ACTIVITY_TYPES)
     flat = np.arange(len(chains))[:, None] * types + chains
     counts = np.bincount(flat.ravel(), minlength=len(chains) * types)
-    return counts.reshape(-1, types) * _SLOT_MIN
+    return (counts.reshape(-1, types) * _SLOT_MIN).astype(np.float64)
 
 
 def travellers_minutes(time_use: TimeUse, kind: int) -> npt.NDArray[np.float64]:
