@@ -22,6 +22,7 @@ from raygen.manifest import Receipt
 
 log = logging.getLogger(__name__)
 
+_ACTOR = re.compile(r"ray::(\w+)\.|class_name: (\w+)")
 _TICK_S = 1.0  # how long to wait for a shard before looking at the clock
 
 
@@ -171,10 +172,9 @@ class Ledger:
 
 
 def _stage(error: Exception) -> str:
-    """Return the name of the actor that an error of Ray comes from."""
-    name = error.function_name if isinstance(error, RayTaskError) else str(error)
-    found = re.search(r"ray::(\w+)|class_name: (\w+)|^(\w+)\.\w+$", name)
-    return next(filter(None, found.groups())) if found else "crew"
+    """Return the actor that an error of Ray comes from: the innermost that its text names."""
+    found = _ACTOR.findall(str(error))
+    return "".join(found[-1]) if found else "crew"
 
 
 def _line(error: Exception) -> str:

@@ -30,6 +30,28 @@ _TENSORS = "weights.safetensors"
 _CONFIG = "config.json"
 
 
+def folder(weights: Path | None) -> Path:
+    """Return the directory of weights that a run names, the shipped one where it names none."""
+    return SHIPPED if weights is None else weights
+
+
+def label(directory: Path) -> tuple[str, dict[str, str]]:
+    """Return the SHA-256 of a model's tensors and what they were fitted to, by ``config.json``.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or lacks them.
+    """
+    text = _read_config(directory / _CONFIG)
+    try:
+        provenance = {str(name): str(words) for name, words in text["provenance"].items()}
+        return str(text["digest"]), provenance
+    except (KeyError, AttributeError) as error:
+        msg = f"{directory / _CONFIG}: has no digest or provenance: {error}"
+        raise WeightsError(msg) from None
+
+
 def save(
     directory: Path,
     model: str,

@@ -1,0 +1,55 @@
+"""Ray actor that plans the days of a shard: day chains, and the travel plan of each arrival."""
+
+import pyarrow as pa
+import ray
+import torch
+
+from actors.parcels import People, Planned, Stopwatch
+from raygen import checkpoints
+from raygen.city import City
+from raygen.config import RunConfig
+from raygen.models.planner import load_planner
+from raygen.stages.chains import day_chains, load_chain_models
+from raygen.stages.plan import travel_plans
+
+
+class Planner:
+    """Hold the chain models and the travel planner; plan the days of shards."""
+
+    def __init__(self, city: City, config: RunConfig) -> None:
+        torch.set_num_threads(config.compute.threads)
+        weights = checkpoints.folder(config.weights)
+        self._chains = load_chain_models(weights, config.compute)
+        self._planner = load_planner(weights, config.planner, config.compute)
+        self._city = city
+        self._config = config
+
+    @ray.method
+    def plan(self, people: People) -> Planned:
+        """Return the activities of every person and day; see ``day_chains``, ``travel_plans``."""
+        watch = Stopwatch("plan")
+        days = range(self._config.chains.days)
+        parts = [self._day(people, day) for day in days]
+        plans = pa.concat_tables([plans for plans, _ in parts])
+        if len(parts) > 1:
+            plans = plans.sort_by(
+                [(name, "ascending") for name in ("person_id", "day", "sequence")]
+            )
+        counters = {name: sum(counts[name] for _, counts in parts) for name in parts[0][1]}
+        return Planned(plans, counters, (*people.costs, watch.stop()))
+
+    def _day(self, people: People, day: int) -> tuple[pa.Table, dict[str, int]]:
+        config = self._config
+        chains = day_chains(people.persons, day, self._chains, config.chains, config.seed)
+        planned = travel_plans(
+            people.persons, people.households, chains, day, self._city, self._planner
+        )
+        counters = {
+            "arrivals": planned.arrivals,
+            "states": planned.states,
+            "asked": planned.asked,
+        }
+        return planned.plans, counters
+
+
+PlannerActor = ray.remote(Planner)

@@ -1,0 +1,184 @@
+"""Command line: parse, load the configuration, call one function of the library.
+
+Bad input prints one line and exits with 2, Ctrl-C with 130; what is done of a run is kept.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from raygen.errors import RaygenError
+
+BAD_INPUT, BROKEN, INTERRUPTED = 2, 1, 130
+"""Exit codes: wrong input, a population that breaks an invariant, Ctrl-C."""
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+city_app = typer.Typer(no_args_is_help=True)
+app.add_typer(city_app, name="city", help="Build and check cities.")
+
+_errors = Console(stderr=True, soft_wrap=True, highlight=False)
+_out = Console(highlight=False, soft_wrap=True)
+
+RunFile = Annotated[Path, typer.Argument(metavar="RUN.toml", help="Configuration of the run.")]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster: host:port of its head, or auto.", metavar="RAY")
+]
+Population = Annotated[str, typer.Argument(metavar="POPULATION", help="Directory or URI.")]
+
+
+def main() -> None:
+    """Run raygen with the process's arguments, and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every foreseen error is one line on stderr."""
+    logging.basicConfig(
+        level=logging.WARNING if _errors.is_terminal else logging.INFO,
+        format="%(message)s",
+        handlers=[RichHandler(console=_errors, show_path=False, show_level=False)],
+    )
+    try:
+        return int(app(arguments, standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        _errors.print("stopped; what is done is kept, and --resume continues from it")
+        return INTERRUPTED
+    except typer.TyperException as error:
+        return _fail(f"{getattr(error, 'message', error)} (see --help)")
+    except RaygenError as error:
+        return _fail(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+
+
+def _fail(message: str) -> int:
+    _errors.print("error: " + " ".join(message.split()), markup=False)
+    return BAD_INPUT
+
+
+@app.command()
+def generate(
+    config: RunFile,
+    agents: Annotated[int | None, typer.Option(help="Persons; 0 is everyone.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="DIR", help="Where to write.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
+    address: Address = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the shards that are done.")
+    ] = False,
+) -> None:
+    """Generate a population and its days."""
+    from raygen import manifest, pipeline
+    from raygen.progress import Bar
+    from raygen.storage import Store
+
+    settings = _run_config(config, agents, output, seed)
+    with Bar(_errors) as bar:
+        population = pipeline.generate(settings, address, resume, bar.show)
+    rows = manifest.load(Store(population)).rows
+    counts = ", ".join(f"{count:,} {table}" for table, count in rows.items())
+    _out.print(f"{population}: {counts}")
+
+
+@app.command()
+def estimate(config: RunFile) -> None:
+    """Say what a run will cost: persons, shards, plan states, time and memory."""
+    from raygen.estimate import estimate as cost_of
+
+    for name, value in cost_of(_run_config(config, None, None, None)):
+        _out.print(f"{name:<28}{value}")
+
+
+@app.command()
+def train(
+    model: Annotated[
+        str,
+        typer.Argument(help="reconstruction, adapters, planner, spatial or generator."),
+    ],
+    recipe: Annotated[Path, typer.Argument(metavar="RUN.toml", help="Recipe of the training.")],
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.")] = None,
+    address: Address = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+) -> None:
+    """Fit a model and write its weights, card and curve."""
+    from raygen.training_commands import fit
+
+    _out.print(f"{fit(model, recipe, output, resume, address)}")
+
+
+@app.command()
+def validate(population: Population) -> None:
+    """Check the invariants of a population, and the digests of its manifest."""
+    from raygen.validation import Check
+    from raygen.validation import validate as checks_of
+
+    checks: list[Check] = checks_of(population)
+    for check in checks:
+        mark = "ok  " if check.violations == 0 else "FAIL"
+        broken = f", {check.violations:,} break it" if check.violations else ""
+        _out.print(f"{mark} {check.name} ({check.checked:,} checked{broken})")
+        for example in check.examples:
+            _out.print(f"       {example}", markup=False)
+    broken = sum(check.violations > 0 for check in checks)
+    _out.print(f"{population}: {len(checks) - broken} of {len(checks)} checks passed")
+    if broken:
+        raise typer.Exit(BROKEN)
+
+
+@app.command()
+def report(
+    population: Population,
+    output: Annotated[Path, typer.Option(metavar="FILE.png", help="Picture to write.")],
+    city: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The run's city, where it has moved.")
+    ] = None,
+) -> None:
+    """Draw a population: its day, trips, places and flows beside what they were fitted to."""
+    from raygen.report import report as draw
+
+    _out.print(f"{draw(population, output, city)}")
+
+
+@city_app.command("build")
+def city_build(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help='E.g. city = "los_angeles".')],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the city.")],
+) -> None:
+    """Build a city from the sources that raygen carries."""
+    from raygen.cities import los_angeles
+    from raygen.cities.spec import CitySpec
+    from raygen.config import load
+
+    load(spec, CitySpec)
+    los_angeles.build(output)
+    _out.print(f"{output}")
+
+
+@city_app.command("check")
+def city_check(
+    city: Annotated[str, typer.Argument(metavar="DIR", help="Directory or name of a city.")],
+) -> None:
+    """Open a city, with every check that a run makes."""
+    from raygen.city import open_city
+
+    found = open_city(city)
+    _out.print(
+        f"{found.name}: {len(found.zone_id):,} zones, {len(found.region_id):,} regions, "
+        f"{int(found.population.sum()):,} people, digest {found.digest[:12]}"
+    )
+
+
+def _run_config(path: Path, agents: int | None, output: str | None, seed: int | None):  # noqa: ANN202
+    """Load a run, with what the command line changes of it."""
+    from raygen.config import RunConfig, load, parse
+
+    given = {"agents": agents, "output": output, "seed": seed}
+    changes = {name: value for name, value in given.items() if value is not None}
+    settings = load(path, RunConfig)
+    return parse(settings.model_dump() | changes, RunConfig, "command line")

@@ -1,0 +1,68 @@
+"""``raygen train MODEL``: from the model's name to the function that fits it."""
+
+from pathlib import Path
+
+from raygen.config import load
+from raygen.errors import ConfigError
+
+MODELS = ("reconstruction", "adapters", "planner", "spatial", "generator")
+"""Models that can be fitted, in the order in which they build on each other."""
+
+
+def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: str | None) -> Path:
+    """Fit a model by its recipe.
+
+    Parameters
+    ----------
+    model
+        One of MODELS.
+    recipe
+        TOML of the model's recipe.
+    output
+        Directory of the weights; the recipe's where it is not given.
+    resume
+        Whether to go on from the last checkpoint.
+    address
+        Ray cluster, see ``cluster.session.connect``.
+
+    Returns
+    -------
+    weights
+        The directory that was written.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such model, or the recipe is wrong.
+    RaygenError
+        As the training raises.
+    """
+    match model:
+        case "reconstruction":
+            from training import reconstruction
+
+            settings = load(recipe, reconstruction.ReconstructionRecipe)
+            return reconstruction.train(settings, output or settings.output, resume, address)
+        case "adapters":
+            from training import adapters
+
+            settings = load(recipe, adapters.AdapterRecipe)
+            return adapters.train(settings, output or settings.output, resume, address)
+        case "planner":
+            from training import planner
+
+            settings = load(recipe, planner.PlannerRecipe)
+            return planner.train(settings, output or settings.output, resume, address)
+        case "spatial":
+            from training import spatial
+
+            settings = load(recipe, spatial.SpatialRecipe)
+            return spatial.train(settings, output or settings.output, resume, address)
+        case "generator":
+            from training import generator
+
+            settings = load(recipe, generator.GeneratorRecipe)
+            return generator.train(settings, output or settings.output, resume, address)
+        case _:
+            msg = f"model {model!r}: must be one of {', '.join(MODELS)}"
+            raise ConfigError(msg)
