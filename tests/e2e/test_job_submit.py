@@ -12,6 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import tinycity
+import tinyweights
+
+from raygen.city import open_city
+from raygen.validation import validate
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +129,22 @@ def test_a_job_runs_its_own_code_on_every_node(head):
     (folders,) = json.loads(line.removeprefix("FOLDERS"))
     assert set(folders) == {"raygen", "training", "actors", "assignment", "cluster"}
     assert all("runtime_resources" in folder for folder in folders.values()), folders
+
+
+def test_a_job_generates_a_population_that_validates(head, tmp_path):
+    city = tinycity.build(tmp_path / "city")
+    weights = tinyweights.build(tmp_path / "weights", open_city(str(city)))
+    config, output = tmp_path / "run.toml", tmp_path / "population"
+    config.write_text(
+        f'city = "{city}"\nweights = "{weights}"\noutput = "{output}"\nagents = 300\n'
+        "[compute]\nshard_persons = 100\n"
+    )
+    done = head.submit("python", "-m", "raygen", "generate", str(config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{output}: " in done.stdout
+    checks = validate(str(output))
+    assert len(checks) > 5
+    assert all(check.violations == 0 for check in checks), checks
 
 
 def test_a_driver_is_told_that_a_node_has_no_raygen(head, tmp_path):
