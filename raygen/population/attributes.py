@@ -30,6 +30,12 @@ WORKING_AGE, SCHOOL_AGE, ADULT_AGE, SENIOR_AGE = 16, 5, 18, 65
 _MEDIAN_INCOME, _SPREAD_BELOW, _SPREAD_ABOVE = 83_000.0, 1.177, 0.845
 _INCOME_BOUNDS = (1_000.0, 2_000_000.0)
 
+# Assumed: a further member at work moves the household up this much in normal scores of income.
+_FURTHER_WORKER = 0.3
+
+# Assumed: unemployment of 2018-2022 over that of the survey's years.
+_UNEMPLOYMENT = 0.7
+
 _STILL_AT_SCHOOL = 0.35  # assumed: of the enrolled of 18, those in grade 12
 
 
@@ -44,7 +50,10 @@ def employment(tables: SeedTables, households: Households, rng: np.random.Genera
     context = np.zeros_like(age)
     context[couple, :2] = (1 + small[couple])[:, None]
     person_band = band(age, PERSON_BANDS)
-    chance = tables.labour[context, female, person_band]  # (N, SLOTS, 3)
+    chance = tables.labour[context, female, person_band].copy()  # (N, SLOTS, 3)
+    found = (1 - _UNEMPLOYMENT) * chance[..., UNEMPLOYED]
+    chance[..., EMPLOYED] += found
+    chance[..., UNEMPLOYED] -= found
     draws = rng.random(age.shape)
     status = (draws[..., None] >= np.cumsum(chance, axis=-1)[..., :2]).sum(axis=-1)
     head_works = (status[:, 0] == EMPLOYED).astype(np.int64)
@@ -106,8 +115,9 @@ def income(
 ) -> FloatArray:
     """Draw household income in dollars a year, (N,).
 
-    The decile follows from kind, workers and age of the head; the dollars from the weighted rank
-    among all households by a log-normal with its own spread on each side of the county's median.
+    The decile follows from kind, head and partner at work, and age of the head; the dollars from
+    the weighted rank among all households by a log-normal with its own spread on each side of the
+    county's median.
     """
     kind = np.where(households.kind == SHARED, ADULTS, households.kind)
     kind = np.where(households.size == 1, ALONE, kind)
@@ -118,6 +128,8 @@ def income(
     count = len(kind)
     decile = (rng.random((count, 1)) * edges[:, -1:] >= edges).sum(axis=1)
     rank = (np.minimum(decile, DECILES - 1) + rng.random(count)) / DECILES
+    further = (status == EMPLOYED).sum(axis=1) - workers
+    rank = ndtri(np.clip(rank, 1e-6, 1 - 1e-6)) + _FURTHER_WORKER * further
     order = np.argsort(rank, kind="stable")
     weight = households.weight[order]
     rank[order] = (

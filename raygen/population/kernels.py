@@ -76,18 +76,23 @@ def balance(zone: Zone, prior: FloatArray) -> FloatArray:
     """
     controls = len(zone.target)
     y = np.zeros(controls)
-    weight = prior.copy()
+    weight = prior
+    tolerance = _TOLERANCE * max(1.0, _sum(prior))
     value = _dual(zone, weight, y)
     for _ in range(_STEPS):
         gradient, hessian = _derivatives(zone, weight, y)
         step = _solve(hessian, gradient)
-        promise = (step * gradient).sum()
-        if promise <= _TOLERANCE * max(1.0, prior.sum()):
+        promise = 0.0
+        for k in range(controls):
+            promise += step[k] * gradient[k]
+        if promise <= tolerance:
             break
         length, least = 1.0, value
         trial, moved = y, weight
         for _ in range(_HALVINGS):
-            trial = y + length * step
+            trial = np.empty(controls)
+            for k in range(controls):
+                trial[k] = y[k] + length * step[k]
             moved = _weights(zone.incidence, prior, trial)
             value = _dual(zone, moved, trial)
             if value >= least + _ARMIJO * length * promise:
@@ -97,6 +102,14 @@ def balance(zone: Zone, prior: FloatArray) -> FloatArray:
             break
         y, weight = trial, moved
     return weight
+
+
+@nb.njit(cache=True, nogil=True)
+def _sum(values: FloatArray) -> float:
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 @nb.njit(cache=True, nogil=True)
@@ -112,7 +125,7 @@ def _weights(incidence: FloatArray, prior: FloatArray, y: FloatArray) -> FloatAr
 
 @nb.njit(cache=True, nogil=True)
 def _dual(zone: Zone, weight: FloatArray, y: FloatArray) -> float:
-    value = -weight.sum()
+    value = -_sum(weight)
     for k in range(len(y)):
         if zone.stiffness[k] > 0:
             value -= zone.target[k] * y[k] + y[k] * y[k] / (2 * zone.stiffness[k])
@@ -185,13 +198,17 @@ def integerise(zone: Zone, weight: FloatArray, households: int, uniform: float) 
     uniform
         Random start of the systematic rounding, in [0, 1).
     """
-    scaled = weight * (households / weight.sum())
+    scale = households / _sum(weight)
+    scaled = np.empty(len(weight))
+    for i in range(len(weight)):
+        scaled[i] = weight[i] * scale
     count = _systematic(scaled, households, uniform)
-    error = -zone.target.copy()
-    rounding = Rounding(scaled, count, error)
-    for i in range(len(count)):
-        for k in range(len(error)):
+    error = np.zeros(len(zone.target))
+    for k in range(len(error)):
+        error[k] -= zone.target[k]
+        for i in range(len(count)):
             error[k] += count[i] * zone.incidence[i, k]
+    rounding = Rounding(scaled, count, error)
     for _ in range(_EXCHANGES):
         if not _exchange(zone, rounding):
             break
@@ -208,8 +225,13 @@ def _systematic(weight: FloatArray, households: int, uniform: float) -> Int64Arr
         upto = min(math.floor(cumulated + uniform), households)
         count[i] = upto - taken
         taken = upto
-    if taken < households:  # the sum of the weights fell short of a whole number by rounding
-        count[np.argmax(weight)] += households - taken
+    while taken < households:  # the weights summed to a hair less
+        largest = 0
+        for i in range(len(weight)):
+            if weight[i] - count[i] > weight[largest] - count[largest]:
+                largest = i
+        count[largest] += 1
+        taken += 1
     return count
 
 

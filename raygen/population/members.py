@@ -32,15 +32,19 @@ housing, homes for the elderly), which the survey does not tell apart."""
 OLDEST = 97
 
 # Assumed figures.
-_SHARED_WEIGHT = 0.015  # share of shared households in the prior
+_SHARED_WEIGHT = 0.03  # share of shared households in the prior
+_SHARED_DECAY = 0.6  # of their prior with each further member
+_LARGE = (0.6, 0.27, 0.13)  # of 8, 9 and 10 members among households of 8 or more
 _SHARED_SEEDS = 0.08  # and among the seeds, so that zones of students or of the old can be fitted
-_SHARED_AGES = ((18, 24), (20, 45), (66, 92))  # students, flat shares, homes for the elderly
+_SHARED_AGES = ((18, 24), (20, 45), (66, 88))  # students, flat shares, homes for the elderly
 _EVEN = 0.4  # share of the seeds drawn evenly over the cells of the tables
-_OTHER_RELATIVE = 0.12  # of the further members of a household with children
+_OTHER_RELATIVE = 0.15  # of the further members of a household with children
+_FEWER_BIRTHS = 0.06  # tilt of the youngest child's age, a year: births fell from 2003-2016 on
 _ADULT_CHILD, _PARENT = 0.65, 0.15  # of the further members where the head is 42 or older
 _YOUNG_PARENT = 0.2  # parent of a head under 42, among the further members
 _SAME_SEX = 0.02  # couples
 _OLDER_HEAD = 42
+_ADULT = 18
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,11 @@ def draw(tables: SeedTables, households: int, rng: np.random.Generator) -> House
     """
     shared = round(households * _SHARED_SEEDS)
     weight, kind, size, head_band = _structures(tables, households - shared, rng)
-    weight = np.concatenate([weight, np.full(shared, _SHARED_WEIGHT / max(shared, 1))])
+    members = np.arange(shared) % (SLOTS - 1) + 2
+    rarity = _SHARED_DECAY**members
+    weight = np.concatenate([weight, _SHARED_WEIGHT * rarity / rarity.sum()])
     kind = np.concatenate([kind, np.full(shared, SHARED)])
-    size = np.concatenate([size, np.arange(shared) % (SLOTS - 1) + 2])
+    size = np.concatenate([size, members])
     head_band = np.concatenate([head_band, np.zeros(shared, dtype=np.int64)])
     head, female = _heads(tables, kind, head_band, rng)
     age = _others(tables, kind, head, head_band, rng)
@@ -119,7 +125,7 @@ def _structures(
     kind, size, head_band = np.unravel_index(cell, tables.households.shape)
     size = size.astype(np.int64) + 1
     largest = size == SIZES  # 8 or more
-    size[largest] += (rng.random(largest.sum()) * (SLOTS - SIZES + 1)).astype(np.int64)
+    size[largest] += rng.choice(len(_LARGE), largest.sum(), p=_LARGE)
     weight = share[cell] / chance[cell]
     weight *= (1 - _SHARED_WEIGHT) / weight.sum()
     return weight, kind.astype(np.int64), size, head_band.astype(np.int64)
@@ -157,7 +163,7 @@ def _others(
     age[:, 0] = head
     # Assumed: the man is 2.3 years older, give or take 4.5; the head is either.
     partner = head + np.rint(rng.normal(0.0, 4.8, len(head))).astype(np.int64)
-    age[couple, 1] = np.clip(partner, 18, OLDEST)[couple]
+    age[couple, 1] = _adult(partner)[couple]
     shared = kind == SHARED
     age[shared] = _sharers(int(shared.sum()), rng)
     return age
@@ -168,14 +174,20 @@ def _adults(head: IntArray, rng: np.random.Generator) -> IntArray:
     shape = (len(head), SLOTS)
     older = (head >= _OLDER_HEAD)[:, None]
     which = rng.random(shape)
-    gap = 20 + (rng.random(shape) * 15).astype(np.int64)
-    child = np.clip(head[:, None] - gap, 18, 50)
-    parent = head[:, None] + gap
+    # A child at home is 18 or more, the likelier the younger, and no more than the head less 18.
+    most = np.clip(head[:, None] - _ADULT, _ADULT, 50) - (_ADULT - 1)
+    child = _ADULT + (rng.random(shape) ** 1.7 * most).astype(np.int64)
+    parent = head[:, None] + 20 + (rng.random(shape) * 15).astype(np.int64)
     peer = head[:, None] + np.rint(rng.normal(0.0, 6.0, shape)).astype(np.int64)
     is_child = older & (which < _ADULT_CHILD)
     bound = np.where(older, 1 - _PARENT, 1 - _YOUNG_PARENT)
     is_parent = (which >= bound) & (parent <= OLDEST)
-    return np.clip(np.select([is_child, is_parent], [child, parent], peer), 18, OLDEST)
+    return _adult(np.select([is_child, is_parent], [child, parent], peer))
+
+
+def _adult(age: IntArray) -> IntArray:
+    """Mirror ages below 18 at 18, so that they do not pile up there."""
+    return np.minimum(np.where(age < _ADULT, 2 * _ADULT - age, age), OLDEST)
 
 
 def _families(
@@ -187,16 +199,17 @@ def _families(
 ) -> IntArray:
     """Draw the members of households with children: the youngest, siblings, other relatives.
 
-    The youngest child stands in the slot after the adults; each sibling is 1 to 4 years older than
+    The youngest child stands in the slot after the adults; each sibling is 1 to 5 years older than
     the one before.
     """
     count = len(head)
-    edges = np.cumsum(tables.youngest_child[couple.astype(np.int64), head_band], axis=1)  # (N, 18)
+    chance = tables.youngest_child[couple.astype(np.int64), head_band]  # (N, 18)
+    edges = np.cumsum(chance * np.exp(_FEWER_BIRTHS * np.arange(chance.shape[1])), axis=1)
     youngest = (rng.random((count, 1)) * edges[:, -1:] >= edges).sum(axis=1)
     youngest = np.clip(youngest, 0, head - 16)
     first = 1 + couple.astype(np.int64)
     rank = np.maximum(np.arange(SLOTS) - first[:, None], 0)
-    spacing = rng.integers(1, 5, (count, SLOTS)) * (rank > 0)
+    spacing = rng.integers(1, 6, (count, SLOTS)) * (rank > 0)
     age = youngest[:, None] + np.cumsum(spacing, axis=1)
     # Assumed: who would be over 24, or born before the head was 16, is another relative.
     relative = rng.random((count, SLOTS)) < _OTHER_RELATIVE

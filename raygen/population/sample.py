@@ -86,7 +86,7 @@ def sample_index(fit: PopulationFit, agents: int, seed: int, shard_persons: int)
         position = _sample(size, agents, seed)
     before = np.concatenate([[0], np.cumsum(size[position])])  # persons before each household
     cuts = np.searchsorted(before[:-1], np.arange(0, before[-1], shard_persons))
-    cuts = np.append(np.unique(cuts), len(position))
+    cuts = np.unique(np.append(cuts, len(position)))  # a large household may pass two multiples
     return PopulationIndex(position, cuts, before[cuts])
 
 

@@ -5,7 +5,6 @@ members lie in order of income. In a zone, the bounds $25,000, $200,000 and the 
 each class into up to four *types*, which are all the fit needs to tell apart.
 """
 
-import math
 from typing import NamedTuple
 
 import numba as nb
@@ -69,29 +68,56 @@ class Draws(NamedTuple):
 
 
 @nb.njit(cache=True, nogil=True)
-def _types(
-    classes: Classes, bounds: FloatArray, income_columns: Int64Array
+def _below(income: FloatArray, low: int, high: int, bound: float) -> int:
+    """Return the first row from ``low`` on whose income is not below the bound, by bisection."""
+    while low < high:
+        middle = (low + high) // 2
+        if income[middle] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@nb.njit(cache=True, nogil=True)
+def types(
+    classes: Classes, bounds: FloatArray, cuts: FloatArray, columns: Int64Array
 ) -> tuple[FloatArray, FloatArray, Int64Array]:
-    """Return incidence (T, K), prior (T,) and first row (T + 1,) of the zone's types."""
-    cuts = np.sort(bounds)
+    """Cut the classes into the zone's types.
+
+    Parameters
+    ----------
+    classes
+        C classes of the seed.
+    bounds, cuts
+        Income bounds of the zone, (3,): low, high, median; and the same ascending.
+    columns
+        Controls of households below the low, from the high, and below the median bound, (3,).
+
+    Returns
+    -------
+    incidence, prior, start
+        What a household of each type adds to each control, (T, K); prior weight, (T,); first row,
+        (T + 1,).
+    """
     most = len(classes.base) * (len(cuts) + 1)
     incidence = np.empty((most, classes.base.shape[1]))
-    prior = np.empty(most)
+    prior = np.zeros(most)
     start = np.empty(most + 1, dtype=np.int64)
     found = 0
     for c in range(len(classes.base)):
         low, end = classes.start[c], classes.start[c + 1]
         for edge in range(len(cuts) + 1):
-            high = end
-            if edge < len(cuts):
-                high = low + np.searchsorted(classes.income[low:end], cuts[edge])
+            high = _below(classes.income, low, end, cuts[edge]) if edge < len(cuts) else end
             if high > low:
                 income = classes.income[low]
-                incidence[found] = classes.base[c]
-                incidence[found, income_columns[0]] = income < bounds[0]
-                incidence[found, income_columns[1]] = income >= bounds[1]
-                incidence[found, income_columns[2]] = income < bounds[2]
-                prior[found] = classes.prior[low:high].sum()
+                for k in range(incidence.shape[1]):
+                    incidence[found, k] = classes.base[c, k]
+                incidence[found, columns[0]] = income < bounds[0]
+                incidence[found, columns[1]] = income >= bounds[1]
+                incidence[found, columns[2]] = income < bounds[2]
+                for row in range(low, high):
+                    prior[found] += classes.prior[row]
                 start[found] = low
                 found += 1
             low = high
@@ -100,32 +126,28 @@ def _types(
 
 
 @nb.njit(cache=True, nogil=True)
-def _zone(incidence: FloatArray, targets: FloatArray, importance: FloatArray) -> Zone:
-    """Price the zone's controls: relative errors weighted by importance."""
-    target = np.zeros(len(targets))
-    stiffness = np.zeros(len(targets))
-    price = np.zeros(len(targets))
-    for k in range(len(targets)):
-        if not math.isnan(targets[k]):
-            target[k] = targets[k]
-            stiffness[k] = _STIFFNESS * importance[k] / max(target[k], 1.0)
-            price[k] = importance[k] / (target[k] + _SMALL * targets[0])
-    return Zone(incidence, target, stiffness, price)
+def choose(
+    count: Int64Array, start: Int64Array, prior: FloatArray, uniform: float, shuffle: FloatArray
+) -> Int32Array:
+    """Return the seed rows of the zone's households in random order.
 
-
-@nb.njit(cache=True, nogil=True)
-def _draw(
-    count: Int64Array, start: Int64Array, prior: FloatArray, uniform: float, rows: Int32Array
-) -> None:
-    """Fill ``rows`` with households of each type, systematically by prior weight."""
+    Parameters
+    ----------
+    count, start
+        Households of each type, (T,), and its first row, (T + 1,).
+    prior
+        Of each row, (N,): within a type the rows are taken systematically by it.
+    uniform, shuffle
+        Draws of the zone and of each household, (count.sum(),).
+    """
+    rows = np.empty(len(shuffle), dtype=np.int32)
     filled = 0
     for t in range(len(count)):
-        if count[t] == 0:
-            continue
+        total = 0.0
+        for row in range(start[t], start[t + 1]):
+            total += prior[row]
         phase = (uniform + t * _GOLDEN) % 1.0
-        total = prior[start[t] : start[t + 1]].sum()
-        row = start[t]
-        cumulated = prior[row]
+        row, cumulated = start[t], prior[start[t]]
         for n in range(count[t]):
             pick = (n + phase) / count[t] * total
             while cumulated <= pick and row + 1 < start[t + 1]:
@@ -133,17 +155,12 @@ def _draw(
                 cumulated += prior[row]
             rows[filled] = row
             filled += 1
-
-
-@nb.njit(cache=True, nogil=True)
-def _shuffle(rows: Int32Array, uniform: FloatArray) -> None:
-    """Shuffle in place (Fisher and Yates)."""
-    for i in range(len(rows) - 1, 0, -1):
-        j = int(uniform[i] * (i + 1))
+    for i in range(len(rows) - 1, 0, -1):  # Fisher and Yates
+        j = int(shuffle[i] * (i + 1))
         rows[i], rows[j] = rows[j], rows[i]
+    return rows
 
 
-@nb.njit(cache=True, nogil=True)
 def fit_zones(classes: Classes, controls: Controls, draws: Draws) -> tuple[Int32Array, FloatArray]:
     """Fit every zone, each on its own.
 
@@ -153,21 +170,26 @@ def fit_zones(classes: Classes, controls: Controls, draws: Draws) -> tuple[Int32
         The seed row of each household, (start[Z],), in random order within its zone; and the
         controls of the balanced weights before integerisation, (Z, K).
     """
-    start = controls.start
+    start = controls.start.tolist()
+    known = ~np.isnan(controls.targets)
+    target = np.where(known, controls.targets, 0.0)
+    stiffness = known * _STIFFNESS * controls.importance / np.maximum(target, 1.0)
+    scale = np.maximum(target + _SMALL * target[:, :1], 1e-9)
+    price = known * controls.importance / scale
+    cuts = np.sort(controls.bounds, axis=1)
     rows = np.empty(start[-1], dtype=np.int32)
-    balanced = np.zeros(controls.targets.shape)
-    for z in range(len(balanced)):
+    balanced = np.zeros(target.shape)
+    for z in np.flatnonzero(np.diff(controls.start)).tolist():
         households = start[z + 1] - start[z]
-        if households == 0:
-            continue
-        incidence, prior, first = _types(classes, controls.bounds[z], controls.income_columns)
-        zone = _zone(incidence, controls.targets[z], controls.importance)
+        incidence, prior, first = types(
+            classes, controls.bounds[z], cuts[z], controls.income_columns
+        )
+        zone = Zone(incidence, target[z], stiffness[z], price[z])
         weight = balance(zone, prior * (households / prior.sum()))
-        for t in range(len(weight)):
-            for k in range(len(balanced[z])):
-                balanced[z, k] += weight[t] * incidence[t, k]
+        balanced[z] = np.einsum("t,tk->k", weight, incidence)
         count = integerise(zone, weight, households, draws.zone[z, 0])
-        mine = rows[start[z] : start[z + 1]]
-        _draw(count, first, classes.prior, draws.zone[z, 1], mine)
-        _shuffle(mine, draws.household[start[z] : start[z + 1]])
+        shuffle = draws.household[start[z] : start[z + 1]]
+        rows[start[z] : start[z + 1]] = choose(
+            count, first, classes.prior, draws.zone[z, 1], shuffle
+        )
     return rows, balanced
