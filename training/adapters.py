@@ -138,7 +138,11 @@ def train(
         "children": f"{recipe.data.survey.name}: observed; their weekends: assumed",
         "network": digest,
     }
-    checkpoints.save(output, MODEL, AdapterConfig(), adapters.tensors(), provenance)
+    both = {
+        "shift_closed_loop": torch.from_numpy(closed).float(),
+        "shift_algorithm_2": torch.from_numpy(opened).float(),
+    }
+    checkpoints.save(output, MODEL, AdapterConfig(), adapters.tensors() | both, provenance)
     write_curve(output / "curve.csv", curve)
     errors = {
         "none": generated_error(network, groups, np.zeros_like(closed), recipe.seed),

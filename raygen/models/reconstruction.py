@@ -244,6 +244,31 @@ def generate(
     return chain
 
 
+@torch.no_grad()
+def complete(
+    model: Reconstruction,
+    chain: Tensor,
+    day: Tensor,
+    person: Tensor,
+    shift: Tensor,
+    uniform: Tensor,
+) -> Tensor:
+    """Draw the masked slots of chains that are masked each in its own way.
+
+    As ``generate``, but any slot of any row may be known; every pass reads the whole day.
+    """
+    chain = chain.clone()
+    slots = torch.arange(SLOTS, device=chain.device)
+    for fresh in unmasking_order(()):
+        hidden = chain[:, fresh] == MASK
+        if not hidden.any():
+            continue
+        logits = model.logits(chain, slots, day, person)[:, fresh] + shift[:, None]
+        drawn = draw(logits, uniform[:, fresh])
+        chain[:, fresh] = torch.where(hidden, drawn, chain[:, fresh])
+    return chain
+
+
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     """Return the type at which the cumulated probability passes the uniform, int64 (B, L)."""
     edges = torch.softmax(logits.double(), dim=-1).cumsum(-1)

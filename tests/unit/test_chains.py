@@ -1,0 +1,131 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from raygen import checkpoints
+from raygen.config import ChainConfig, ComputeConfig
+from raygen.errors import DataError, WeightsError
+from raygen.models.adapters import AdapterConfig, Adapters
+from raygen.models.reconstruction import Reconstruction, ReconstructionConfig
+from raygen.schema import category
+from raygen.stages.chains import ChainModels, day_chains, load_chain_models
+from raygen.taxonomy import EMPLOYMENT, HOME, SCHOOL, SLOTS, STUDENT, WORK
+
+TINY = ReconstructionConfig(width=16, layers=1, heads=2, feedforward=16, dropout=0.0)
+
+
+def network() -> Reconstruction:
+    torch.manual_seed(0)
+    return Reconstruction(TINY).eval()
+
+
+def models(stay: float = 0.0) -> ChainModels:
+    table = Adapters(torch.zeros(2, 13, 15), torch.full((2, 13), stay))
+    return ChainModels(network(), table, "cpu")
+
+
+def persons(rows: int, **change) -> pa.Table:
+    """Half employed men of 40 (group 2), half unemployed women of 20 at college (group 7)."""
+    worker = np.arange(rows) % 2 == 0
+    columns = {
+        "person_id": np.arange(rows, dtype=np.int64) + 7,
+        "age": np.where(worker, 40, 20).astype(np.int8),
+        "employment": category(pa.array(np.where(worker, 0, 1)), EMPLOYMENT),
+        "student": category(pa.array(np.where(worker, 0, 2)), STUDENT),
+        "demographic_group": np.where(worker, 2, 7).astype(np.int8),
+    } | change
+    return pa.table(columns)
+
+
+def test_days_start_and_end_at_home_and_respect_what_a_person_can_do():
+    days = day_chains(persons(100), 0, models(), ChainConfig(), 0)
+    assert days.shape == (100, SLOTS)
+    assert days.dtype == np.int8
+    assert (days[:, [0, -1]] == HOME).all()
+    assert not (days[0::2] == SCHOOL).any()
+    assert not (days[1::2] == WORK).any()
+    assert (days[0::2] == WORK).any()
+    assert (days[1::2] == SCHOOL).any()
+
+
+def test_a_person_has_the_same_day_in_any_shard_and_other_days_differ():
+    table = persons(60)
+    whole = day_chains(table, 0, models(), ChainConfig(), 5)
+    assert np.array_equal(
+        whole[20:40], day_chains(table.slice(20, 20), 0, models(), ChainConfig(), 5)
+    )
+    shuffled = np.random.default_rng(0).permutation(60)
+    again = day_chains(table.take(shuffled), 0, models(), ChainConfig(), 5)
+    assert np.array_equal(again, whole[shuffled])
+    assert not np.array_equal(whole, day_chains(table, 1, models(), ChainConfig(), 5))
+    assert not np.array_equal(whole, day_chains(table, 0, models(), ChainConfig(), 6))
+
+
+def test_stay_at_home_has_its_share():
+    days = day_chains(persons(600), 0, models(0.3), ChainConfig(), 0)
+    share = (days == HOME).all(1).mean()
+    assert abs(share - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 600)
+    assert (day_chains(persons(50), 0, models(1.0), ChainConfig(), 0) == HOME).all()
+
+
+def test_weekend_and_children_take_their_own_row_of_the_table():
+    stay = torch.zeros(2, 13)
+    stay[1, 2] = 1.0  # weekend, mid-aged male workers
+    stay[0, 12] = 1.0  # weekday, children
+    chosen = ChainModels(network(), Adapters(torch.zeros(2, 13, 15), stay), "cpu")
+    config = ChainConfig(day_of_week=4)
+    friday = day_chains(persons(40), 0, chosen, config, 0)
+    saturday = day_chains(persons(40), 1, chosen, config, 0)
+    assert (saturday[0::2] == HOME).all()
+    assert not (friday[0::2] == HOME).all(1).all()
+    children = persons(40, age=np.full(40, 10, np.int8))
+    assert (day_chains(children, 0, chosen, config, 0) == HOME).all()
+
+
+def test_adapter_shifts_the_minutes_of_its_group_alone():
+    shift = torch.zeros(2, 13, 15)
+    shift[0, 2, WORK] = 4.0
+    chosen = ChainModels(network(), Adapters(shift, torch.zeros(2, 13)), "cpu")
+    plain = day_chains(persons(60), 0, models(), ChainConfig(), 0)
+    moved = day_chains(persons(60), 0, chosen, ChainConfig(), 0)
+    assert (moved[0::2] == WORK).mean() > 2 * (plain[0::2] == WORK).mean()
+    assert np.array_equal(moved[1::2], plain[1::2])
+
+
+def test_a_group_that_contradicts_employment_is_refused():
+    wrong = persons(4, demographic_group=np.array([2, 7, 8, 7], np.int8))
+    with pytest.raises(DataError, match="1 of 4 rows contradict employment, first row 2"):
+        day_chains(wrong, 0, models(), ChainConfig(), 0)
+    with pytest.raises(DataError, match="must be 0 to 11, got 2 to 12"):
+        day_chains(
+            persons(2, demographic_group=np.array([2, 12], np.int8)), 0, models(), ChainConfig(), 0
+        )
+
+
+def test_no_persons_no_days():
+    assert day_chains(persons(0), 0, models(), ChainConfig(), 0).shape == (0, SLOTS)
+
+
+def test_models_load_as_saved_and_misfits_are_named(tmp_path):
+    checkpoints.save(
+        tmp_path / "reconstruction", "reconstruction", TINY, network().state_dict(), {}
+    )
+    with pytest.raises(WeightsError, match=r"adapters/config\.json: cannot be read"):
+        load_chain_models(tmp_path, ComputeConfig())
+    table = {"shift": torch.zeros(2, 13, 15), "stay_home": torch.zeros(2, 13)}
+    checkpoints.save(tmp_path / "adapters", "adapters", AdapterConfig(), table, {})
+    loaded = load_chain_models(tmp_path, ComputeConfig())
+    days = day_chains(persons(10), 0, loaded, ChainConfig(), 0)
+    assert np.array_equal(days, day_chains(persons(10), 0, models(), ChainConfig(), 0))
+    checkpoints.save(
+        tmp_path / "adapters", "adapters", AdapterConfig(), {"shift": table["shift"]}, {}
+    )
+    with pytest.raises(WeightsError, match="needs 'shift'"):
+        load_chain_models(tmp_path, ComputeConfig())
+    wide = TINY.model_copy(update={"width": 32})
+    checkpoints.save(
+        tmp_path / "reconstruction", "reconstruction", wide, network().state_dict(), {}
+    )
+    with pytest.raises(WeightsError, match="tensors do not fit"):
+        load_chain_models(tmp_path, ComputeConfig())
