@@ -1,0 +1,115 @@
+"""Everything that the planner is fitted to: codebook, places, and states of each split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from raygen.config import Section
+from raygen.geolife import read_mobility
+from raygen.models import codebook
+from raygen.models.codebook import Codebook, FloatArray
+from raygen.survey import read_survey
+from raygen.taxonomy import PLAN_SLOTS
+from training.plan_places import code_shares, places
+from training.plan_states import States, phone_states, survey_roles, survey_states
+
+
+class PlannerData(Section):
+    """What the planner is fitted to."""
+
+    survey: Path = Path("data/czechia_hts")
+    """Folder of the household travel survey: roles, purposes, times of arrival."""
+
+    phone: Path = Path("data/beijing_geolife")
+    """Folder of Beijing's phone days."""
+
+    phone_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Weight of the phone days beside the survey's 1."""
+
+    cities: tuple[str, ...] = ("Prague", "Brno", "Ostrava", "Plzen", "Liberec", "Olomouc")
+    """Cities of the survey that the prompts name in turn."""
+
+    phone_city: str = "Beijing"
+    """City that the phone template names."""
+
+    coverage: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """Share of the pairs' weight whose places are trained on; the rest are too rare to pay."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The training's data."""
+
+    codebook: Codebook
+    code_error: FloatArray
+    """JSD of places left out of the codebook's fit to their codes."""
+    train: States
+    validation: States
+    floor_parts: tuple[States, States]
+    """Validation and test persons of the survey; even and odd validation days of the phones."""
+    counts: dict[str, int]
+    """Pairs by source."""
+
+
+def read_corpus(data: PlannerData, codes: int, seed: int) -> Corpus:
+    """Read the data and count the states.
+
+    Parameters
+    ----------
+    data
+        Folders and shares.
+    codes
+        Codes of the codebook, K.
+    seed
+        Seed of the synthesised places and of the codebook.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or malformed.
+    """
+    survey = read_survey(data.survey)
+    roles = survey_roles(survey, data.survey)
+    regions, days, days_held = read_mobility(data.phone, PLAN_SLOTS)
+    drawn = places(seed)
+    poi = regions.poi.astype(np.float64)
+    samples = np.concatenate([drawn.ensemble, drawn.of_purpose.reshape(-1, poi.shape[1]), poi])
+    left_out = np.arange(len(samples)) % 10 == 0
+    book = codebook.fit(samples[~left_out], codes, seed)
+    shares = code_shares(drawn.of_purpose, book)
+    code = book.nearest(poi)
+    survey_parts = {
+        split: survey_states(survey, roles, split, shares, drawn.mean)
+        for split in ("train", "validation", "test")
+    }
+    even = np.arange(len(days_held.region)) % 2 == 0
+    phone_parts = {
+        name: phone_states(part, poi, code, codes)
+        for name, part in {
+            "train": days,
+            "validation": days_held,
+            "even": days_held.take(np.flatnonzero(even)),
+            "odd": days_held.take(np.flatnonzero(~even)),
+        }.items()
+    }
+
+    def joined(one: str, other: str) -> States:
+        ours, theirs = survey_parts[one], phone_parts[other]
+        return ours + theirs.scaled(data.phone_share * ours.weight.sum() / theirs.weight.sum())
+
+    return Corpus(
+        codebook=book,
+        code_error=book.error(samples[left_out]),
+        train=joined("train", "train"),
+        validation=joined("validation", "validation"),
+        floor_parts=(joined("validation", "even"), joined("test", "odd")),
+        counts={
+            "survey persons": len(roles),
+            "survey pairs": len(roles) + len(survey.purpose),
+            "phone days": len(days.region),
+            "phone pairs": round(phone_parts["train"].weight.sum()),
+        },
+    )

@@ -1,0 +1,167 @@
+"""Next-arrival pairs as soft targets: what people did next, by state of the planner.
+
+A pair is an arrival and the one after it: (slot of arrival, POI distribution there) → (slot of the
+next arrival, POI distribution there). A day begins at home at slot 0; what follows its last
+arrival is the first one of the same day, taken for tomorrow's (assumed), so that the planner also
+knows when a day is over. Equal states are one training example: the distribution over next slots
+and the mean POI distribution, with the pairs' weight.
+
+Sources: the survey (``raygen.survey``: roles, purposes; POIs by ``training.plan_places``:
+synthesised) and Beijing's phone days (``raygen.geolife``: slots observed, POIs calibrated).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from raygen.mobility import Days
+from raygen.models.prompts import PHONE, TRAVELLERS
+from raygen.survey import PURPOSES, Survey
+from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES, ROLES
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_QUARTERS_PER_SLOT = 2
+_MINOR_GROUPS = 2  # age groups 1 and 2 of the survey: to 18 years
+_ROLE_OF_ACTIVITY = {
+    1: "worker",
+    2: "worker",
+    3: "college_student",
+    4: "homemaker",
+    6: "retiree",
+    7: "homemaker",
+    11: "homemaker",
+    12: "homemaker",
+    13: "homemaker",
+}
+"""Role by ``ActivityCzechiaHTS``; minors are pupils, and young children where 13 (dependent)."""
+
+
+@dataclass(frozen=True)
+class States:
+    """Weighted soft targets by state: traveller (index into TRAVELLERS), code, slot of arrival."""
+
+    weight: FloatArray
+    """Weight of the state's pairs, shape (V, K, 48); 0 where there are none."""
+
+    slots: FloatArray
+    """Weight by slot of the next arrival, shape (V, K, 48, 48)."""
+
+    categories: FloatArray
+    """Weighted sum of destination POI distributions, shape (V, K, 48, 14)."""
+
+    def targets(self) -> tuple[FloatArray, FloatArray]:
+        """Return slot (V, K, 48, 48) and POI (V, K, 48, 14) distributions; uniform without data."""
+        total = np.where(self.weight > 0, self.weight, 1.0)[..., None]
+        none = self.weight[..., None] == 0
+        return (
+            np.where(none, 1 / PLAN_SLOTS, self.slots / total),
+            np.where(none, 1 / len(POI_CATEGORIES), self.categories / total),
+        )
+
+    def scaled(self, factor: float) -> "States":
+        """Return the states with all weights times a factor."""
+        return States(factor * self.weight, factor * self.slots, factor * self.categories)
+
+    def __add__(self, other: "States") -> "States":
+        """Return the states of both sources."""
+        return States(
+            weight=self.weight + other.weight,
+            slots=self.slots + other.slots,
+            categories=self.categories + other.categories,
+        )
+
+
+def survey_roles(survey: Survey, directory: Path) -> IntArray:
+    """Return each person's role, an index into ROLES, shape (N,)."""
+    table = pq.read_table(
+        directory / "persons.parquet", columns=["AgeGroup", "ActivityCzechiaHTS"]
+    ).take(survey.person_id)
+    age = table.column("AgeGroup").to_numpy()
+    activity = table.column("ActivityCzechiaHTS").to_numpy()
+    known = np.array([ROLES.index(_ROLE_OF_ACTIVITY.get(a, "homemaker")) for a in range(14)])
+    minor = np.where(
+        (activity == 13) & (age == 1),  # noqa: PLR2004 - code book: dependent child
+        ROLES.index("young_child"),
+        ROLES.index("school_pupil"),
+    )
+    pupil = (age <= _MINOR_GROUPS) & (activity != 1)
+    return np.where(pupil, minor, known[activity])
+
+
+def survey_states(
+    survey: Survey, roles: IntArray, split: str, codes: FloatArray, destination: FloatArray
+) -> States:
+    """Count the survey's pairs of one split.
+
+    Parameters
+    ----------
+    survey, roles
+        N persons and their roles.
+    split
+        One of ``raygen.survey.SPLITS``.
+    codes
+        P(code | purpose), shape (6, K): a stop counts for each code with its probability.
+    destination
+        POI target of a purpose, shape (6, 14).
+    """
+    taken = np.zeros(len(roles), dtype=bool)
+    taken[survey.take(split)] = True
+    sizes = np.diff(survey.first_stop)
+    owner = np.repeat(np.arange(len(roles)), sizes)
+    last = survey.first_stop[1:] - 1
+    first = survey.first_stop[:-1]
+    after = np.arange(len(owner)) + 1
+    after[last] = first  # tomorrow's first arrival
+    slot = survey.arrival // _QUARTERS_PER_SLOT
+    # A day's start at home, then every stop.
+    who = np.concatenate([np.arange(len(roles)), owner])
+    at = np.concatenate([np.zeros(len(roles), dtype=np.int64), slot])
+    purpose = np.concatenate([np.full(len(roles), 1), survey.purpose])
+    following = np.concatenate([first, after])
+    kept = taken[who]
+    who, at, purpose, following = who[kept], at[kept], purpose[kept], following[kept]
+    kinds = len(PURPOSES)
+    counts = np.zeros((len(TRAVELLERS), kinds, PLAN_SLOTS, PLAN_SLOTS))
+    goals = np.zeros((len(TRAVELLERS), kinds, PLAN_SLOTS, kinds))
+    weight = survey.weight[who]
+    np.add.at(counts, (roles[who], purpose - 1, at, slot[following]), weight)
+    np.add.at(goals, (roles[who], purpose - 1, at, survey.purpose[following] - 1), weight)
+    slots = np.einsum("pk,vpst->vkst", codes, counts)
+    categories = np.einsum("pk,vpsq,qd->vksd", codes, goals, destination)
+    return States(weight=slots.sum(axis=3), slots=slots, categories=categories)
+
+
+def phone_states(days: Days, poi: FloatArray, code: IntArray, count: int) -> States:
+    """Count the pairs of observed days under the mobile phone template.
+
+    Parameters
+    ----------
+    days
+        Person-days; those without two arrivals tell nothing of the next and are left out.
+    poi
+        POI distributions of the regions, shape (R, 14).
+    code
+        Code of each region, shape (R,).
+    count
+        Codes of the codebook, K.
+    """
+    length = days.length
+    rows = np.flatnonzero(length > 2)  # noqa: PLR2004 - the start and two arrivals
+    entry = np.arange(days.region.shape[1])
+    row, column = np.nonzero(entry[None, :] < length[rows, None])
+    row = rows[row]
+    following = np.where(column + 1 < length[row], column + 1, 1)
+    region = days.region[row, column]
+    slot = days.slot[row, column].astype(np.int64)
+    shape = (len(TRAVELLERS), count, PLAN_SLOTS)
+    slots = np.zeros((*shape, PLAN_SLOTS))
+    categories = np.zeros((*shape, len(POI_CATEGORIES)))
+    state = (np.full(len(row), PHONE), code[region], slot)
+    np.add.at(slots, (*state, days.slot[row, following].astype(np.int64)), 1.0)
+    np.add.at(categories, state, poi[days.region[row, following]])
+    return States(weight=slots.sum(axis=3), slots=slots, categories=categories)

@@ -1,0 +1,187 @@
+"""The planner's training task: places in turn, each with its 48 departure slots as one batch.
+
+The language model's lower layers are frozen and carry no LoRA, so that what they say of a prompt is
+computed once (``write_activations``) and the training runs the upper layers alone, on suffixes
+that share the instruction and the place. Places are drawn with probability ∝ √weight and
+weighted by √weight, which keeps the loss's expectation and its variance low.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from raygen import seeds
+from raygen.models import prompts
+from raygen.models.codebook import Codebook
+from raygen.models.language import LanguageModel, load_language_model
+from raygen.models.plan_net import PlannerArchitecture, PlannerNet, add_lora, extend, fork, split
+from raygen.models.prompts import PHONE
+from raygen.taxonomy import PLAN_SLOTS
+from training.plan_states import States
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+Group = tuple[int, int]
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class GroupTargets:
+    """Targets of places (traveller, code), G of them."""
+
+    groups: tuple[Group, ...]
+    mass: FloatArray
+    """Weight of a place, shape (G,), sums to 1."""
+    weight: FloatArray
+    """Weight of its departure slots, shape (G, 48), rows sum to 1."""
+    time: FloatArray
+    """Distribution of the next arrival's slot, shape (G, 48, 48)."""
+    poi: FloatArray
+    """POI distribution of the destination, shape (G, 48, 14)."""
+
+
+@dataclass(frozen=True)
+class PlannerTask:
+    """A ``training.worker.Task``."""
+
+    architecture: PlannerArchitecture
+    seed: int
+    activations: Path
+    """File of ``write_activations``, on a disk that every worker sees."""
+    train: GroupTargets
+    validation: GroupTargets
+    draws: int
+    """Places drawn in an epoch."""
+
+    def model(self) -> nn.Module:
+        """Return the upper layers with LoRA, and the heads."""
+        language = load_language_model(self.architecture.base_model, torch.float32, "cpu")
+        upper = split(language.decoder, self.architecture.upper_layers)[1]
+        return PlannerNet(self.architecture, add_lora(upper, self.architecture, self.seed))
+
+    def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
+        """Yield the places drawn for an epoch, one batch each."""
+        rng = seeds.stream(self.seed, "planner-batches", epoch)
+        root = np.sqrt(self.train.mass)
+        chance = np.cumsum(root / root.sum())
+        points = (np.arange(self.draws) + rng.random()) / self.draws
+        drawn = rng.permutation(np.minimum(np.searchsorted(chance, points), len(chance) - 1))
+        scale = root * root.sum()  # mass / probability
+        with safe_open(self.activations, "pt") as file:
+            for index in drawn[: self.draws - self.draws % world][rank::world].tolist():
+                yield _batch(file, self.train, index, float(scale[index]))
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Return the losses on held-out pairs, weighted by place."""
+        sums: dict[str, float] = {}
+        device = next(model.parameters()).device
+        with safe_open(self.activations, "pt") as file:
+            for index, mass in enumerate(self.validation.mass.tolist()):
+                batch = _batch(file, self.validation, index, mass)
+                for name, loss in model({k: v.to(device) for k, v in batch.items()}, 1.0).items():
+                    sums[name] = sums.get(name, 0.0) + float(loss)
+        return sums
+
+
+def group_targets(states: States, share: float) -> GroupTargets:
+    """Gather the heaviest places that hold at least a share of all weight.
+
+    Parameters
+    ----------
+    states
+        Soft targets by state.
+    share
+        In (0, 1].
+    """
+    mass = states.weight.sum(axis=2)
+    order = np.argsort(-mass, axis=None, kind="stable")
+    held = np.cumsum(mass.ravel()[order]) / mass.sum()
+    order = order[: int(np.searchsorted(held, share)) + 1]
+    order = order[mass.ravel()[order] > 0]
+    traveller, code = np.unravel_index(order, mass.shape)
+    time, poi = states.targets()
+    picked = mass[traveller, code]
+    return GroupTargets(
+        groups=tuple(zip(traveller.tolist(), code.tolist(), strict=True)),
+        mass=(picked / picked.sum()).astype(np.float32),
+        weight=(states.weight[traveller, code] / picked[:, None]).astype(np.float32),
+        time=time[traveller, code].astype(np.float32),
+        poi=poi[traveller, code].astype(np.float32),
+    )
+
+
+def city_of(group: Group, cities: tuple[str, ...], phone_city: str) -> str:
+    """Return the city that a place's prompt names in training: each place one, in turn.
+
+    The survey's plans are taken to be alike in its cities (UniMob's premise), so that the planner
+    learns not to hang on the name.
+    """
+    traveller, code = group
+    return phone_city if traveller == PHONE else cities[(7 * code + traveller) % len(cities)]
+
+
+@torch.no_grad()
+def write_activations(
+    path: Path,
+    language: LanguageModel,
+    architecture: PlannerArchitecture,
+    codebook: Codebook,
+    asked: dict[Group, str],
+) -> None:
+    """Compute the lower layers' output for places and write it, in bfloat16.
+
+    Parameters
+    ----------
+    path
+        Safetensors file to write.
+    language
+        The language model.
+    architecture
+        Says where it is cut.
+    codebook
+        POI distributions of the codes.
+    asked
+        Places and the city that each prompt names.
+    """
+    lower = split(language.decoder, architecture.upper_layers)[0]
+    times = torch.cat([language.tokens(text) for text in prompts.times()])
+    tensors: dict[str, Tensor] = {}
+    trunks: dict[str, DynamicCache] = {}
+    for (traveller, code), city in asked.items():
+        trunk = f"instruction.{traveller}.{city}"
+        if trunk not in trunks:
+            trunks[trunk] = fork(None, 1)
+            ids = language.tokens(prompts.instruction(traveller, city))
+            tensors[trunk] = extend(lower, trunks[trunk], ids).bfloat16()
+        cache = fork(trunks[trunk], 1)
+        ids = language.tokens(prompts.place(codebook.codes[code]))
+        tensors[f"place.{traveller}.{code}"] = extend(lower, cache, ids).bfloat16()
+        leaves = extend(lower, fork(cache, PLAN_SLOTS), times)
+        tensors[f"times.{traveller}.{code}"] = leaves.bfloat16()
+        # Which instruction belongs to the place, by a tensor that says so.
+        tensors[f"city.{traveller}.{code}"] = torch.tensor(list(city.encode()), dtype=torch.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+
+
+def _batch(file: safe_open, targets: GroupTargets, index: int, scale: float) -> dict[str, Tensor]:
+    traveller, code = targets.groups[index]
+    city = bytes(file.get_tensor(f"city.{traveller}.{code}").tolist()).decode()
+    return {
+        "instruction": file.get_tensor(f"instruction.{traveller}.{city}").float(),
+        "place": file.get_tensor(f"place.{traveller}.{code}").float(),
+        "times": file.get_tensor(f"times.{traveller}.{code}").float(),
+        "slot": torch.arange(PLAN_SLOTS),
+        "time_target": torch.from_numpy(targets.time[index]),
+        "poi_target": torch.from_numpy(targets.poi[index]),
+        "weight": torch.from_numpy(targets.weight[index] * np.float32(scale)),
+    }
