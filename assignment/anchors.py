@@ -17,6 +17,7 @@ import numpy.typing as npt
 from numba import njit
 
 from assignment.balance import Balanced, FloatArray, Groups, balance, cumulate
+from assignment.cost import bearings
 from assignment.mode import commuter_constants
 from assignment.reference import Reference, load_reference
 from raygen.city import City
@@ -49,6 +50,13 @@ class AnchorTables:
 
     college: Float32Array
     """The same for college."""
+
+    free_to_s: Float32Array
+    peak_to_s: Float32Array
+    """The city's times with the destination as row, shape (Z, Z)."""
+
+    bearing: Float32Array
+    """Direction between zones in radians, shape (Z, Z)."""
 
     allowed: npt.NDArray[np.bool_]
     """Whether a zone takes an activity type, shape (15, Z): land-use compatibility."""
@@ -123,6 +131,8 @@ def commute_groups(city: City, origins: FloatArray) -> Groups:
 def anchor_tables(city: City) -> AnchorTables:
     """Fit the anchors of a city and gather what placing needs of it.
 
+    In a city without college places the college students go to its schools.
+
     Parameters
     ----------
     city
@@ -131,12 +141,12 @@ def anchor_tables(city: City) -> AnchorTables:
     Returns
     -------
     tables
-        Picklable; about 16 bytes per pair of zones.
+        Picklable; 26 bytes per pair of zones.
 
     Raises
     ------
     DataError
-        If the city has no people, jobs, school places or college places where they are needed.
+        If the city has no people who need them, no jobs or no school places.
     """
     reference = load_reference()
     order = distance_order(city.distance_m)
@@ -157,6 +167,8 @@ def anchor_tables(city: City) -> AnchorTables:
     cost = {"work": minutes, "school": km, "college": km}
     tables: dict[str, Float32Array] = {}
     fits: dict[str, Balanced] = {}
+    if not places["college"].any():
+        places["college"] = places["school"]
     for name, origins in needs.items():
         _check_places(name, origins, places[name])
         fits[name] = balance(cost[name], origins, places[name], groups[name])
@@ -174,6 +186,9 @@ def anchor_tables(city: City) -> AnchorTables:
     return AnchorTables(
         order=order,
         **tables,
+        free_to_s=np.ascontiguousarray(city.free_time_s.T),
+        peak_to_s=np.ascontiguousarray(city.peak_time_s.T),
+        bearing=bearings(city.zone_xy),
         allowed=allowed,
         circuity=circuity,
         reference=reference,

@@ -9,21 +9,36 @@ from numba import njit
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
+
+
+_TURN = 2.0 * np.pi
+
+
+def bearings(xy: FloatArray) -> Float32Array:
+    """Return the direction from each point to each other, shape (Z, Z), in radians, −π to π."""
+    x, y = xy[:, 0], xy[:, 1]
+    return np.arctan2(y[None, :] - y[:, None], x[None, :] - x[:, None]).astype(np.float32)
 
 
 class Network(NamedTuple):
     """The city between its zones; shapes (Z, Z), row origin."""
 
     distance_m: Float32Array
-    free_s: Float32Array
-    peak_s: Float32Array
     order: npt.NDArray[np.int16]
     """Zone rows by distance from each zone."""
 
-    xy: FloatArray
-    """Points of the zones in projected metres, (Z, 2)."""
+    free_s: Float32Array
+    peak_s: Float32Array
+    free_to_s: Float32Array
+    """``free_s`` with the destination as row: the candidates on the way to one place are then in
+    one row, which is what the loop over them reads."""
 
-    allowed: npt.NDArray[np.bool_]
+    peak_to_s: Float32Array
+    bearing: Float32Array
+    """Direction from a zone to another in radians, −π to π."""
+
+    allowed: BoolArray
     """Land use by activity type, (15, Z)."""
 
 
@@ -67,6 +82,37 @@ class Choice(NamedTuple):
     congestion_out: float
 
 
+class View(NamedTuple):
+    """The network seen from one choice: rows of p and n, shape (Z,)."""
+
+    distance_m: Float32Array
+    near: npt.NDArray[np.int16]
+    """Zone rows by distance from p."""
+
+    free_in_s: Float32Array
+    peak_in_s: Float32Array
+    free_out_s: Float32Array
+    peak_out_s: Float32Array
+    bearing: Float32Array
+    allowed: BoolArray
+
+
+@njit(cache=True, nogil=True)
+def view_of(network: Network, choice: Choice) -> View:
+    """Return the rows of the network that a choice reads."""
+    p, n = choice.previous, choice.following
+    return View(
+        network.distance_m[p],
+        network.order[p],
+        network.free_s[p],
+        network.peak_s[p],
+        network.free_to_s[n],
+        network.peak_to_s[n],
+        network.bearing[p],
+        network.allowed[choice.type],
+    )
+
+
 @njit(cache=True, nogil=True)
 def travel_s(network: Network, origin: int, destination: int, weight: float) -> float:
     """Return the car time between zones, ``weight`` of it the peak skim's."""
@@ -74,28 +120,27 @@ def travel_s(network: Network, origin: int, destination: int, weight: float) -> 
     return free + weight * (network.peak_s[origin, destination] - free)
 
 
-@njit(cache=True, nogil=True)
-def angle_at(xy: FloatArray, corner: int, first: int, second: int) -> float:
-    """Return the angle at zone ``corner`` between the directions to two other zones, 0 to π."""
-    ax, ay = xy[first, 0] - xy[corner, 0], xy[first, 1] - xy[corner, 1]
-    bx, by = xy[second, 0] - xy[corner, 0], xy[second, 1] - xy[corner, 1]
-    return np.arctan2(abs(ax * by - ay * bx), ax * bx + ay * by)
+@njit(cache=True, nogil=True, inline="always")
+def distance_gap(view: View, choice: Choice, zone: int) -> float:
+    """Return |d(p, z) − d̂| in km."""
+    return abs(view.distance_m[zone] * 1e-3 - choice.distance_km)
 
 
-@njit(cache=True, nogil=True)
-def deviation(network: Network, choice: Choice, weights: Weights, zone: int) -> float:
-    """Return Algorithm 3's cost of a zone: α·|d − d̂| + β·|θ − θ̂|."""
+@njit(cache=True, nogil=True, inline="always")
+def angle_gap(view: View, choice: Choice, zone: int) -> float:
+    """Return |θ(p, z, n) − θ̂| in radians; 0 where z or n is p, as there is no direction."""
     p, n = choice.previous, choice.following
-    cost = weights.alpha * abs(network.distance_m[p, zone] * 1e-3 - choice.distance_km)
-    off_p = n != p and zone != p  # noqa: PLR1714 - Numba has no `in` for zones of two int types
-    if weights.beta > 0.0 and off_p:
-        cost += weights.beta * abs(angle_at(network.xy, p, zone, n) - choice.angle)
-    return cost
+    if n == p or zone == p:  # noqa: PLR1714 - Numba has no `in` for integers of two types
+        return 0.0
+    turn = abs(view.bearing[zone] - view.bearing[n])
+    return abs(min(turn, _TURN - turn) - choice.angle)
 
 
-@njit(cache=True, nogil=True)
-def violation(network: Network, choice: Choice, zone: int) -> float:
+@njit(cache=True, nogil=True, inline="always")
+def violation(view: View, choice: Choice, zone: int) -> float:
     """Return the seconds by which the trips to and from a zone exceed their windows, 0 if none."""
-    over = travel_s(network, choice.previous, zone, choice.congestion_in) - choice.window_in
-    late = travel_s(network, zone, choice.following, choice.congestion_out) - choice.window_out
-    return max(over, 0.0) + max(late, 0.0)
+    come = view.free_in_s[zone]
+    come += choice.congestion_in * (view.peak_in_s[zone] - come)
+    go = view.free_out_s[zone]
+    go += choice.congestion_out * (view.peak_out_s[zone] - go)
+    return max(come - choice.window_in, 0.0) + max(go - choice.window_out, 0.0)

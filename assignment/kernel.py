@@ -16,7 +16,7 @@ The zone is drawn with probability ∝ exp(−cost/γ) = P(z)·exp(−(α·|…|
 
 Zones are met in rings round d̂, by binary search in the zones sorted by distance from p. Since
 −log P >= −log max P, the walk stops when α·|d − d̂| alone exceeds the least cost found by more than
-15·γ (what is left out weighs e⁻¹⁵ each), or after `candidates` feasible zones; the prior's own top
+12·γ (what is left out weighs e⁻¹² each), or after `candidates` feasible zones; the prior's own top
 zones are always candidates. With α = 0 all zones are. Where no zone is feasible, the one of least
 violation is taken.
 """

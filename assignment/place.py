@@ -152,10 +152,12 @@ def run_setting(city: City, tables: AnchorTables, config: AssignmentConfig) -> S
     """Return what the location kernel holds fixed over a run."""
     network = Network(
         city.distance_m,
+        tables.order,
         city.free_time_s,
         city.peak_time_s,
-        tables.order,
-        city.zone_xy,
+        tables.free_to_s,
+        tables.peak_to_s,
+        tables.bearing,
         tables.allowed,
     )
     km = tables.reference.distance_m * np.float32(tables.circuity / 1000.0)

@@ -12,13 +12,16 @@ from assignment.cost import (
     FloatArray,
     Int32Array,
     Network,
+    View,
     Weights,
-    deviation,
+    angle_gap,
+    distance_gap,
+    view_of,
     violation,
 )
 
 _LEAST_LOG = -40.0  # log probabilities below this are as good as none, and keep costs finite
-_SLACK = 15.0  # units of γ: a zone left out weighs less than e^-15 of the best
+_SLACK = 12.0  # units of γ: a zone left out weighs less than e^-12 of the best
 
 
 class PriorRow(NamedTuple):
@@ -43,12 +46,12 @@ class Scratch(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def ring_start(network: Network, previous: int, distance_km: float) -> int:
-    """Return the first place in the order of ``previous`` that is at ``distance_km`` or beyond."""
-    low, high = 0, len(network.order)
+def ring_start(view: View, distance_km: float) -> int:
+    """Return the first place in the order round p that is at ``distance_km`` or beyond."""
+    low, high = 0, len(view.near)
     while low < high:
         middle = (low + high) // 2
-        if network.distance_m[previous, network.order[previous, middle]] * 1e-3 < distance_km:
+        if view.distance_m[view.near[middle]] * 1e-3 < distance_km:
             low = middle + 1
         else:
             high = middle
@@ -56,74 +59,93 @@ def ring_start(network: Network, previous: int, distance_km: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _next_on_ring(network: Network, choice: Choice, left: int, right: int) -> bool:
-    """Return whether the next nearest to d̂ is the one on the left (the nearer to p)."""
-    if left < 0:
-        return False
-    if right >= len(network.order):
-        return True
-    row, near = network.distance_m[choice.previous], network.order[choice.previous]
-    below = choice.distance_km - row[near[left]] * 1e-3
-    return below <= row[near[right]] * 1e-3 - choice.distance_km
-
-
-@njit(cache=True, nogil=True)
 def scatter(prior: PriorRow, gamma: float, bonus: Float32Array) -> float:
     """Write γ·(log P − log floor) of the prior's zones to ``bonus``; return the highest, >= 0."""
     highest = 0.0
-    for rank in range(len(prior.zones)):
-        if prior.zones[rank] >= 0:
-            gain = max(prior.log_probability[rank], _LEAST_LOG) - max(prior.log_floor, _LEAST_LOG)
-            bonus[prior.zones[rank]] = gamma * gain
-            highest = max(highest, gamma * gain)
+    if gamma > 0.0:
+        floor = max(prior.log_floor, _LEAST_LOG)
+        for rank in range(len(prior.zones)):
+            if prior.zones[rank] >= 0:
+                gain = gamma * (max(prior.log_probability[rank], _LEAST_LOG) - floor)
+                bonus[prior.zones[rank]] = gain
+                highest = max(highest, gain)
     return highest
 
 
 @njit(cache=True, nogil=True)
-def weigh(
-    network: Network, choice: Choice, weights: Weights, scratch: Scratch, zone: int, count: int
-) -> tuple[float, float]:
-    """Write a zone and its cost at ``count`` if it is feasible; return its violation and cost."""
-    over = violation(network, choice, zone)
-    cost = np.inf
-    if over <= 0.0:
-        cost = deviation(network, choice, weights, zone) - scratch.bonus[zone]
-        scratch.zone[count], scratch.cost[count] = zone, cost
-    return over, cost
-
-
-@njit(cache=True, nogil=True)
 def gather(
-    network: Network, choice: Choice, weights: Weights, scratch: Scratch, highest: float, stamp: int
-) -> tuple[int, int]:
+    view: View, choice: Choice, weights: Weights, scratch: Scratch, highest: float, stamp: int
+) -> tuple[int, float, int]:
     """Fill ``scratch`` with feasible zones on rings round d̂.
 
     ``highest`` is the most that the prior can take off a zone's cost.
 
     Returns
     -------
-    count, fallback
-        Feasible zones found, and the zone of least violation among those met.
+    count, best, fallback
+        Feasible zones found, their least cost, and the zone of least violation among those met.
     """
+    zones = len(view.near)
+    limit = weights.candidates if weights.alpha > 0.0 else zones
     best, count, fallback, least = np.inf, 0, choice.previous, np.inf
-    limit = weights.candidates if weights.alpha > 0.0 else len(network.order)
-    right = ring_start(network, choice.previous, choice.distance_km)
+    right = ring_start(view, choice.distance_km)
     left = right - 1
-    while count < limit and (left >= 0 or right < len(network.order)):
-        on_left = _next_on_ring(network, choice, left, right)
-        zone = network.order[choice.previous, left if on_left else right]
-        left, right = (left - 1, right) if on_left else (left, right + 1)
-        gap = abs(network.distance_m[choice.previous, zone] * 1e-3 - choice.distance_km)
+    inner = choice.distance_km - view.distance_m[view.near[left]] * 1e-3 if left >= 0 else np.inf
+    outer = distance_gap(view, choice, view.near[right]) if right < zones else np.inf
+    while count < limit and min(inner, outer) < np.inf:
+        gap = min(inner, outer)
         if weights.alpha * gap - highest > best + _SLACK * weights.gamma:
             break
+        if inner <= outer:
+            zone = view.near[left]
+            left -= 1
+            inner = distance_gap(view, choice, view.near[left]) if left >= 0 else np.inf
+        else:
+            zone = view.near[right]
+            right += 1
+            outer = distance_gap(view, choice, view.near[right]) if right < zones else np.inf
         scratch.seen[zone] = stamp
-        if network.allowed[choice.type, zone]:
-            over, cost = weigh(network, choice, weights, scratch, zone, count)
+        if view.allowed[zone]:
+            over = violation(view, choice, zone)
             if over < least:
                 least, fallback = over, zone
-            best = min(best, cost)
-            count += over <= 0.0
-    return count, fallback
+            if over <= 0.0:
+                cost = weights.alpha * gap - scratch.bonus[zone]
+                if weights.beta > 0.0 and cost <= best + _SLACK * weights.gamma:
+                    cost += weights.beta * angle_gap(view, choice, zone)
+                scratch.zone[count], scratch.cost[count] = zone, cost
+                best = min(best, cost)
+                count += 1
+    return count, best, fallback
+
+
+@njit(cache=True, nogil=True)
+def add_prior(
+    view: View,
+    choice: Choice,
+    weights: Weights,
+    scratch: Scratch,
+    found: tuple[Int32Array, int, float],
+    stamp: int,
+) -> int:
+    """Add the prior's zones that the rings did not meet and that have a chance.
+
+    ``found`` are the prior's zones, how many candidates there are and their least cost. Returns how
+    many there are then.
+    """
+    zones, count, best = found
+    for zone in zones:
+        if zone < 0 or scratch.seen[zone] == stamp or not view.allowed[zone]:
+            continue
+        if violation(view, choice, zone) <= 0.0:
+            cost = weights.alpha * distance_gap(view, choice, zone) - scratch.bonus[zone]
+            if cost <= best + _SLACK * weights.gamma:
+                if weights.beta > 0.0:
+                    cost += weights.beta * angle_gap(view, choice, zone)
+                scratch.zone[count], scratch.cost[count] = zone, cost
+                best = min(best, cost)
+                count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -140,16 +162,14 @@ def choose(
     ``call`` is a stamp unlike that of any other call on ``scratch``, and a draw in [0, 1).
     """
     stamp, draw = call
+    view = view_of(network, choice)
     highest = scatter(prior, weights.gamma, scratch.bonus)
-    count, fallback = gather(network, choice, weights, scratch, highest, stamp)
-    for zone in prior.zones:
-        if zone >= 0 and weights.gamma > 0.0 and scratch.seen[zone] != stamp:
-            if network.allowed[choice.type, zone]:
-                over, _ = weigh(network, choice, weights, scratch, zone, count)
-                count += over <= 0.0
-    for zone in prior.zones:
-        if zone >= 0:
-            scratch.bonus[zone] = 0.0
+    count, best, fallback = gather(view, choice, weights, scratch, highest, stamp)
+    if weights.gamma > 0.0:
+        count = add_prior(view, choice, weights, scratch, (prior.zones, count, best), stamp)
+        for zone in prior.zones:
+            if zone >= 0:
+                scratch.bonus[zone] = 0.0
     if count == 0:
         return fallback, False
     return scratch.zone[pick(scratch.cost[:count], weights.gamma, draw)], True
@@ -169,7 +189,8 @@ def pick(cost: FloatArray, temperature: float, draw: float) -> int:
         return best
     least, total = cost[best], 0.0
     for i in range(len(cost)):
-        total += np.exp((least - cost[i]) / temperature)
+        gap = (cost[i] - least) / temperature
+        total += np.exp(-gap) if gap < _SLACK else 0.0
         cost[i] = total
     target, i = draw * total, 0
     while i < len(cost) - 1 and cost[i] <= target:

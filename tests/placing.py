@@ -1,10 +1,16 @@
 """Inputs of the assignment made by code: a shard for any city, and a grid city of any size."""
 
+from functools import lru_cache
+
 import numpy as np
 import pyarrow as pa
+import shapely
+from h3.api import basic_int as h3
+from pyproj import Transformer
 
 from raygen import schema
 from raygen.city import City
+from raygen.city_files.geometry import triangulate
 from raygen.taxonomy import (
     ACTIVITY_TYPES,
     EMPLOYMENT,
@@ -100,17 +106,20 @@ def _day(works: bool, studies: bool, rng: np.random.Generator) -> list[tuple[int
     return day_rows([*zip(kinds, slots, strict=False), (HOME, slots[len(kinds)])])
 
 
+@lru_cache
+def _library(works: bool, studies: bool) -> list[list[tuple[int, int, int]]]:
+    rng = np.random.default_rng(2 * works + studies)
+    return [_day(works, studies, rng) for _ in range(300)]
+
+
 def _plans(people: pa.Table, days: int, rng: np.random.Generator) -> pa.Table:
     works = people.column("employment").combine_chunks().indices.to_numpy() == 0
     studies = people.column("student").combine_chunks().indices.to_numpy() > 0
-    library = {
-        (w, s): [_day(w, s, rng) for _ in range(200)] for w in (False, True) for s in (False, True)
-    }
     rows = [
         (person, day, sequence, *activity)
         for person, w, s in zip(people["person_id"].to_pylist(), works, studies, strict=True)
         for day in range(days)
-        for sequence, activity in enumerate(library[bool(w), bool(s)][int(rng.integers(200))])
+        for sequence, activity in enumerate(_library(bool(w), bool(s))[int(rng.integers(300))])
     ]
     return plan_table(rows)
 
@@ -175,14 +184,6 @@ def grid_city(columns: int, rows: int, seed: int = 0, side_m: float = 1600.0) ->
         college_places=np.where(rng.random(zones) < 0.03, 9000, 0).astype(np.float32),
         area_m2=np.full(zones, side_m**2),
         commute_target_s=rng.normal(1800, 150, 40).astype(np.float32)[rng.integers(0, 40, zones)],
-        region_id=np.arange(1, zones + 1, dtype=np.uint64),
-        region_zone=np.arange(zones, dtype=np.int32),
-        region_poi=np.full((zones, len(POI_CATEGORIES)), 1 / 14, np.float32),
-        region_population=population.astype(np.float32), region_xy=xy,
-        home_region=np.arange(zones, dtype=np.int32),
-        overlap_region=np.arange(zones, dtype=np.int32),
-        overlap_zone=np.arange(zones, dtype=np.int32),
-        overlap_share=np.ones(zones, np.float32),
         attraction=attraction.astype(np.float32),
         category_given_type=rng.dirichlet(np.ones(14) * 0.3, 15).astype(np.float32),
         distance_m=distance, free_time_s=free, peak_time_s=peak,
@@ -191,7 +192,8 @@ def grid_city(columns: int, rows: int, seed: int = 0, side_m: float = 1600.0) ->
         poi_category=rng.integers(0, 14, len(poi_zone)).astype(np.int8),
         poi_xy=west_south[poi_zone] + side_m * rng.random((len(poi_zone), 2)),
         controls=_controls(population),
-        **_triangles(west_south, side_m),
+        triangles=triangulate(shapely.box(*west_south.T, *(west_south + side_m).T)),
+        **_regions(west_south, side_m),
     )  # fmt: skip
 
 
@@ -209,11 +211,22 @@ def _controls(population: np.ndarray) -> pa.Table:
     return pa.table({name: people * share for name, share in shares.items()})
 
 
-def _triangles(west_south: np.ndarray, side_m: float) -> dict[str, np.ndarray]:
-    square = side_m * np.array([[[0, 0], [1, 0], [1, 1]], [[0, 0], [1, 1], [0, 1]]])
-    zones = len(west_south)
+def _regions(west_south: np.ndarray, side_m: float) -> dict[str, np.ndarray]:
+    """Return the H3 cells met by four points of each zone."""
+    offset = side_m * np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+    xy = (west_south[:, None, :] + offset).reshape(-1, 2)
+    lon, lat = Transformer.from_crs("EPSG:32611", 4326, always_xy=True).transform(*xy.T)
+    cells = [h3.latlng_to_cell(y, x, 8) for x, y in zip(lon, lat, strict=True)]
+    region_id, first = np.unique(np.array(cells, np.uint64), return_index=True)
+    count = len(region_id)
     return {
-        "triangle_start": np.arange(0, 2 * zones + 1, 2, dtype=np.int32),
-        "triangle_corners": (west_south[:, None, None, :] + square).reshape(-1, 3, 2),
-        "triangle_cumulative": (np.arange(zones)[:, None] + [0.5, 1.0]).ravel(),
+        "region_id": region_id,
+        "region_zone": (first // 4).astype(np.int32),
+        "region_poi": np.full((count, len(POI_CATEGORIES)), 1 / 14, np.float32),
+        "region_population": np.ones(count, np.float32),
+        "region_xy": xy[first],
+        "home_region": np.zeros(len(west_south), np.int32),
+        "overlap_region": np.arange(count, dtype=np.int32),
+        "overlap_zone": (first // 4).astype(np.int32),
+        "overlap_share": np.ones(count, np.float32),
     }

@@ -1,0 +1,178 @@
+"""The assignment stage on the tiny city: tables, points, errors."""
+
+import numpy as np
+import placing
+import pyarrow as pa
+import pytest
+import tinycity
+from pyproj import Transformer
+
+from assignment.anchors import AnchorTables, anchor_tables
+from assignment.place import Placed, place
+from assignment.points import crow_fly_m, draw_pois
+from assignment.times import Plan, arrivals, schedule
+from raygen import schema
+from raygen.city import City, open_city
+from raygen.config import AssignmentConfig
+from raygen.errors import DataError
+from raygen.taxonomy import HOME, WORK
+
+CONFIG = AssignmentConfig()
+Case = tuple[City, AnchorTables, placing.Shard, Placed]
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    city = open_city(str(tinycity.build(tmp_path_factory.mktemp("city"))))
+    tables = anchor_tables(city)
+    shard = placing.shard(city, 300, days=2)
+    return city, tables, shard, place(*shard, city, tables, CONFIG, 1)
+
+
+def test_tables_are_of_the_schema(case: Case) -> None:
+    placed = case[3]
+    for table, kind in (
+        (placed.persons, schema.PERSONS),
+        (placed.activities, schema.ACTIVITIES),
+        (placed.trips, schema.TRIPS),
+    ):
+        schema.check(table, kind, "table")
+    assert placed.counters["activities"] == case[2][2].num_rows == placed.activities.num_rows
+    assert placed.counters["trips"] == placed.trips.num_rows
+
+
+def test_workers_and_students_have_anchors_and_others_none(case: Case) -> None:
+    city, _, _, placed = case
+    people = placed.persons.to_pandas()
+    employed = people["employment"] == "employed"
+    assert (people["work_zone_id"].isin(city.zone_id) == employed).all()
+    assert (people.loc[~employed, "work_zone_id"] == -1).all()
+    studying = people["student"] != "none"
+    assert (people.loc[~studying, "school_zone_id"] == -1).all()
+    pupils, students = people["student"] == "school", people["student"] == "college"
+    assert people.loc[pupils, "school_zone_id"].isin([12, 22, 23]).all()
+    assert (people.loc[students, "school_zone_id"] == 23).all()
+
+
+def test_work_is_at_one_point_of_the_work_zone_on_all_days(case: Case) -> None:
+    activities = case[3].activities.to_pandas()
+    work = activities[activities["type"] == "work"].groupby("person_id")
+    zone = case[3].persons.to_pandas().set_index("person_id")["work_zone_id"]
+    assert (work["lon"].nunique() == 1).all()
+    assert (work["day"].nunique() == 2).any()
+    assert (work["zone_id"].first() == zone.loc[work["zone_id"].first().index]).all()
+
+
+def test_homes_are_at_the_household(case: Case) -> None:
+    _, _, (households, persons, _, _), placed = case
+    home = placed.activities.to_pandas().query("type == 'home'")
+    joined = home.merge(persons.to_pandas()[["person_id", "household_id"]]).merge(
+        households.to_pandas()
+    )
+    assert (joined["lon"] == joined["home_lon"]).all()
+    assert (joined["zone_id"] == joined["home_zone_id"]).all()
+
+
+def test_points_lie_in_their_zone_and_regions_are_theirs(case: Case) -> None:
+    city, _, _, placed = case
+    a = placed.activities.to_pandas()
+    assert a["region_id"].isin(city.region_id).all()
+    np.testing.assert_array_equal(
+        city.regions_at(a["lon"].to_numpy(), a["lat"].to_numpy()), a["region_id"]
+    )
+    x, y = Transformer.from_crs(4326, city.crs, always_xy=True).transform(a["lon"], a["lat"])
+    column = (np.array(x) - tinycity.WEST_M) // tinycity.SIDE_M
+    south = (np.array(y) - tinycity.SOUTH_M) // tinycity.SIDE_M
+    zone = np.where(south == 1, 10, 20) + column + 1
+    assert (zone == a["zone_id"]).mean() > 0.999  # a point on a border may round over it
+
+
+def test_planned_arrivals_keep_their_slot() -> None:
+    key = np.arange(3).astype(np.uint64)
+    day, sequence = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1, 0, 1, 0, 1])
+    slot = np.array([0, 40, 0, 41, 0, 95])
+    found = arrivals(np.array([0, 2, 6]), day, sequence, slot, key)
+    assert found[[0, 2, 4]].tolist() == [0, 0, 86_400]
+    np.testing.assert_array_equal((found - day * 86_400) // 900, slot)
+    assert (found[[1, 3, 5]] % 900 > 0).any()
+
+
+def test_schedule_shifts_what_does_not_fit_and_holds_up_the_next_day() -> None:
+    planned = np.array([0, 36_000, 36_100, 86_000, 86_400, 90_000])
+    sequence, day = np.array([0, 1, 2, 3, 0, 1]), np.array([0, 0, 0, 0, 1, 1])
+    plan = Plan(np.array([0, 6]), day, sequence, sequence, planned)
+    start, end, shifted, shift_s = schedule(plan, np.array([0, 600, 900, 600, 0, 60]), 300)
+    assert start.tolist() == [0, 36_000, 37_200, 86_000, 86_400, 90_000]
+    assert end.tolist() == [35_400, 36_300, 85_400, 86_400, 89_940, 172_800]
+    assert (shifted, shift_s) == (1, 1100)
+    late, ends, *_ = schedule(plan, np.array([0, 600, 900, 50_000, 0, 60]), 300)
+    assert late[3] == 37_200 + 300 + 50_000
+    assert ends[3] == late[4] == late[3] + 300
+
+
+def test_poi_is_drawn_by_category_weight() -> None:
+    n = 20_000
+    start, category = np.array([0, 0, 4], np.int32), np.array([2, 3, 3, 5], np.int8)
+    weight = np.zeros((15, 14), np.float32)
+    weight[7, [2, 3]] = [0.6, 0.2]
+    zeros = np.zeros(n, int)
+    keys = np.arange(n).astype(np.uint64) * np.uint64(7919)
+    poi = draw_pois((start, category), weight, zeros + 7, np.ones(n, np.int32), keys, zeros)
+    share = np.bincount(poi, minlength=4) / n
+    np.testing.assert_allclose(share, [0.6, 0.2, 0.2, 0.0], atol=4.5 * 0.5 / np.sqrt(n))
+    none = draw_pois((start, category), weight, zeros + 7, np.zeros(n, np.int32), keys, zeros)
+    assert (none == -1).all()
+
+
+def test_crow_fly_is_a_great_circle() -> None:
+    metres = crow_fly_m(np.array([0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0]))
+    np.testing.assert_allclose(metres, [0, 111_195, 111_195], rtol=1e-4)
+
+
+def one_day(case: Case, stops: list[tuple[int, int]], persons: int = 30) -> placing.Shard:
+    city = case[0]
+    households, people, _, _ = placing.shard(city, persons)
+    day = placing.day_rows(stops)
+    rows = [(p, 0, s, *a) for p in people["person_id"].to_pylist() for s, a in enumerate(day)]
+    priors = placing.prior_table(
+        np.full((len(rows), 32), -1), np.zeros((len(rows), 32)), np.zeros(len(rows))
+    )
+    return households, people, placing.plan_table(rows), priors
+
+
+def broken(case: Case, name: str) -> placing.Shard:
+    households, people, plans, priors = one_day(case, [(8, 40), (HOME, 60)])
+    if name == "priors":
+        return households, people, plans, priors.slice(1)
+    if name == "order":
+        return households, people, plans.take(pa.array(range(plans.num_rows))[::-1]), priors
+    if name == "missing":
+        return households, people, plans.slice(3), priors.slice(3)
+    if name == "household":
+        return households.slice(1), people, plans, priors
+    if name == "away":
+        return one_day(case, [(8, 40)])
+    return one_day(case, [(WORK, 40), (HOME, 60)])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("priors", r"priors: one row for each of the \d+ plans, got \d+"),
+        ("order", "plans: rows must be ordered by person_id, day, sequence"),
+        ("missing", "every person needs a day chain, 1 have none, the first is person 0"),
+        ("household", r"persons.household_id: \d+ of \d+ rows are unknown ids, the first is 0"),
+        ("away", "a day must start and end at home"),
+        ("work", r"plans.type: \d+ activities are work of persons who have no place"),
+    ],
+)
+def test_bad_input_is_named(case: Case, name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        place(*broken(case, name), case[0], case[1], CONFIG, 0)
+
+
+def test_persons_without_ids_in_order_are_refused(case: Case) -> None:
+    households, people, plans, priors = case[2]
+    turned = people.take(pa.array(range(people.num_rows))[::-1])
+    with pytest.raises(DataError, match=r"persons\.person_id: ids must increase"):
+        place(households, turned, plans, priors, case[0], case[1], CONFIG, 0)
