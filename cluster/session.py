@@ -7,8 +7,6 @@ or ``auto``). Inside a Ray job the driver follows ``RAY_ADDRESS``, which the job
 import logging
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +16,9 @@ import ray
 from raygen.errors import ClusterError
 
 _REACH_S = 4.0  # for the head's port to accept a connection
-_ANSWER_S = 10.0  # for the head to answer as a Ray head
+_ANSWER_S = 10.0  # for what listens there to answer as a Ray head does
+
+_EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # length 0, type 4, no flags, stream 0
 
 # Read by Ray in the driver. A shell's own setting wins.
 _DRIVER_ENVIRONMENT = {
@@ -78,7 +78,7 @@ def connect(address: str | None, workers: int | None = None, threads: int = 1) -
     Raises
     ------
     ClusterError
-        If the address is malformed, nothing answers there within 15 seconds, or Ray refuses.
+        If the address is malformed, nothing answers there within 15 seconds, or Ray does not start.
     """
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -117,31 +117,45 @@ def _init(target: str, threads: int, settings: dict[str, Any]) -> None:
             log_to_driver=False,  # what a worker raises comes with its result
             **settings,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray 2.60 raises Exception itself where a node does not come up
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         msg = f"address {target!r}: {line}"
         raise ClusterError(msg) from error
 
 
 def _require_head(address: str) -> None:
-    """Raise unless a Ray head answers; ``ray.init`` itself would wait for over two minutes."""
+    """Raise unless a Ray head may be there; ``ray.init`` itself would wait for over two minutes."""
     host, port = _split(address)
     try:
-        with socket.create_connection((host, port), timeout=_REACH_S):
-            pass
+        with socket.create_connection((host, port), timeout=_REACH_S) as connection:
+            answers = os.environ.get("RAY_USE_TLS") == "1" or _speaks_http2(connection)
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         msg = f"address {address!r}: no Ray head can be reached there: {reason}"
         raise ClusterError(msg) from None
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-    try:
-        found = subprocess.run(command, capture_output=True, timeout=_ANSWER_S, check=False)
-        healthy = found.returncode == 0
-    except subprocess.TimeoutExpired:
-        healthy = False
-    if not healthy:
+    if not answers:
         msg = f"address {address!r}: the port is open, but no Ray head answers there"
         raise ClusterError(msg)
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Return whether the other side greets as a gRPC server does, which Ray's head is.
+
+    An HTTP/2 server answers the client's preface with a SETTINGS frame, whose fourth byte is 4
+    (RFC 9113, 3.4 and 6.5).
+    """
+    connection.settimeout(_ANSWER_S)
+    try:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _EMPTY_SETTINGS)
+        frame = b""
+        while len(frame) < len(_EMPTY_SETTINGS):
+            part = connection.recv(len(_EMPTY_SETTINGS) - len(frame))
+            if not part:
+                return False
+            frame += part
+    except (TimeoutError, ConnectionError):
+        return False
+    return frame[3] == _EMPTY_SETTINGS[3]
 
 
 def _split(address: str) -> tuple[str, int]:
