@@ -1,0 +1,97 @@
+"""DECODE: latents → for each plan row a distribution over the city's zones. UniMob section 3.3."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from raygen import schema
+from raygen.city import City
+from raygen.errors import DataError
+from raygen.models.spatial import Decoder
+
+FloatArray = npt.NDArray[np.float32]
+
+KEPT = 32
+"""Zones kept of a distribution."""
+
+_CHUNK = 256  # rows decoded at once: 256 × (5,000 regions + 12,000 pairs) floats, 17 MB
+_MIXED = 1e-3  # share of the uniform distribution over zones: keeps every log probability finite
+
+
+def decode(latents: FloatArray, plans: pa.Table, decoder: Decoder, city: City) -> pa.Table:
+    """Decode latents to zone priors.
+
+    Parameters
+    ----------
+    latents
+        Shape (A, D), as ``denoise`` returns them.
+    plans
+        Table of schema PLANS, A rows.
+    decoder
+        Of this city.
+    city
+        The city.
+
+    Returns
+    -------
+    priors
+        Table of schema PRIORS, A rows in order. Rows of sequence 0, which nothing reads, hold
+        the prior of the mean latent.
+
+    Raises
+    ------
+    DataError
+        If there is not one latent of the decoder's width for each plan row.
+    """
+    if latents.shape != (plans.num_rows, decoder.network.config.latent):
+        msg = f"decode: latents must be ({plans.num_rows}, {decoder.network.config.latent}), "
+        msg += f"got {latents.shape}"
+        raise DataError(msg)
+    zones = np.full((len(latents), KEPT), -1, dtype=np.int32)
+    log_p = np.zeros((len(latents), KEPT), dtype=np.float32)
+    floor = np.zeros(len(latents), dtype=np.float32)
+    rows = np.flatnonzero(plans.column("sequence").to_numpy() > 0)
+    for start in range(0, len(rows), _CHUNK):
+        part = rows[start : start + _CHUNK]
+        zones[part], log_p[part], floor[part] = _top(zone_probability(latents[part], decoder))
+    rest = np.flatnonzero(plans.column("sequence").to_numpy() == 0)
+    if len(rest):
+        mean = np.zeros((1, latents.shape[1]), dtype=np.float32)
+        zones[rest], log_p[rest], floor[rest] = _top(zone_probability(mean, decoder))
+    lists = [
+        pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), KEPT)
+        for values in (zones, log_p)
+    ]
+    return pa.Table.from_arrays([*lists, pa.array(floor)], schema=schema.PRIORS)
+
+
+def zone_probability(latents: FloatArray, decoder: Decoder) -> FloatArray:
+    """Return P(zone) of each latent, shape (N, Z), rows sum to 1."""
+    region = region_probability(latents, decoder)
+    pairs = region[:, decoder.region] * decoder.share
+    zone = np.add.reduceat(pairs, decoder.first, axis=1)
+    return zone * np.float32(1.0 - _MIXED) + np.float32(_MIXED / zone.shape[1])
+
+
+def region_probability(latents: FloatArray, decoder: Decoder) -> FloatArray:
+    """Return P(region) of each latent, shape (N, R), rows sum to 1."""
+    device = next(decoder.network.parameters()).device
+    with torch.inference_mode():
+        logits = decoder.network(torch.from_numpy(latents).to(device))
+        return logits.softmax(dim=1).float().cpu().numpy()
+
+
+def _top(
+    probability: FloatArray,
+) -> tuple[npt.NDArray[np.int32], FloatArray, FloatArray]:
+    """Return the most probable zones, their log probabilities and that of any other zone."""
+    count, zones = probability.shape
+    kept = min(KEPT, zones)
+    value, column = torch.from_numpy(probability).topk(kept, dim=1)
+    rest = np.maximum(1.0 - value.sum(dim=1).numpy(), 0.0) / max(zones - kept, 1)
+    floor = np.log(np.maximum(rest, _MIXED / zones)).astype(np.float32)
+    zone = np.full((count, KEPT), -1, dtype=np.int32)
+    log_p = np.repeat(floor[:, None], KEPT, axis=1)
+    zone[:, :kept], log_p[:, :kept] = column.numpy(), np.log(value.numpy())
+    return zone, log_p, floor

@@ -1,0 +1,159 @@
+"""The light decoder of one city, fitted behind a frozen encoder in seconds.
+
+Latents of the city's days, with noise, are classified to their regions (cross-entropy). The noise
+stands for what the generator leaves open: without it the decoder would be sure of itself on
+latents that no encoder ever made. Its deviation is drawn from U(0, 0.6) for each day, in units of
+the latents' own.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from raygen import checkpoints, seeds
+from raygen.city import City
+from raygen.errors import DataError
+from raygen.mobility import Days, Regions
+from raygen.mobility_synthesis import assumed_chains, regions_of, synthesise
+from raygen.models.spatial import DecoderConfig, SpatialDecoder, SpatialEncoder
+
+_log = logging.getLogger(__name__)
+
+NOISE = 0.6
+"""Largest deviation of the noise on standardised latents."""
+
+_PROTOTYPE_SPREAD = 0.4
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class DecoderFit:
+    """How long and how fast a decoder is fitted."""
+
+    steps: int = 600
+    batch: int = 1024
+    learning_rate: float = 2e-3
+    hidden: int = 128
+
+
+def fit_decoder(
+    city: City,
+    encoder: SpatialEncoder,
+    encoder_digest: str,
+    seed: int,
+    how: DecoderFit | None = None,
+    days: Days | None = None,
+) -> SpatialDecoder:
+    """Fit the decoder of a city.
+
+    Parameters
+    ----------
+    city
+        The city.
+    encoder
+        Frozen; see ``raygen.models.spatial.load_encoder``.
+    encoder_digest
+        Digest of its weights, kept with the decoder.
+    seed
+        Root of the draws.
+    how
+        Length of the fit; a few seconds by default.
+    days
+        Days of the city; synthesised from assumed day chains where not given.
+    """
+    if days is None:
+        days = synthesise(city, assumed_chains(4000, seed), 16, seed)
+    return fit_regions(regions_of(city), days, encoder, encoder_digest, seed, how or DecoderFit())
+
+
+def fit_regions(
+    regions: Regions,
+    days: Days,
+    encoder: SpatialEncoder,
+    encoder_digest: str,
+    seed: int,
+    how: DecoderFit,
+) -> SpatialDecoder:
+    """Fit a decoder for regions to days; see ``fit_decoder``."""
+    latents, labels = encode_days(regions, days, encoder)
+    if len(labels) == 0:
+        msg = f"decoder of {regions.name}: needs at least one day, got none"
+        raise DataError(msg)
+    config = DecoderConfig(
+        city=regions.name,
+        regions=len(regions.region_id),
+        regions_digest=regions.digest,
+        encoder_digest=encoder_digest,
+        latent=encoder.config.latent,
+        hidden=how.hidden,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seeds.stream(seed, "decoder-start").integers(2**31)))
+        decoder = SpatialDecoder(config)
+    decoder.set_prototypes(*_prototypes(regions, latents, labels, encoder), _PROTOTYPE_SPREAD)
+    _descend(decoder, latents, labels, seed, how)
+    return decoder.eval()
+
+
+def encode_days(
+    regions: Regions, days: Days, encoder: SpatialEncoder
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the latents (T, D) and regions (T,) of every entry of every day, in order."""
+    latents: list[torch.Tensor] = []
+    for start in range(0, len(days.region), _CHUNK):
+        rows = days.region[start : start + _CHUNK]
+        mask = torch.from_numpy(rows >= 0)
+        poi = torch.from_numpy(regions.poi[np.maximum(rows, 0)])
+        with torch.no_grad():
+            latents.append(encoder(poi, mask)[mask])
+    labels = torch.from_numpy(days.region[days.region >= 0].astype(np.int64))
+    return torch.cat(latents), labels
+
+
+def save_decoder(decoder: SpatialDecoder, weights: Path, provenance: dict[str, str]) -> Path:
+    """Write the decoder to ``weights/decoder-<city>`` and return that directory."""
+    directory = weights / f"decoder-{decoder.config.city}"
+    tensors = {name: t.half() for name, t in decoder.state_dict().items()}
+    checkpoints.save(directory, "decoder", decoder.config, tensors, provenance)
+    return directory
+
+
+def _prototypes(
+    regions: Regions, latents: torch.Tensor, labels: torch.Tensor, encoder: SpatialEncoder
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each region's mean latent and log prior; where unseen, the latent of it alone."""
+    alone = torch.from_numpy(regions.poi)[:, None, :]
+    with torch.no_grad():
+        own = encoder(alone, torch.ones(alone.shape[:2], dtype=torch.bool))[:, 0]
+    count = torch.bincount(labels, minlength=len(own)).float()
+    total = torch.zeros_like(own).index_add_(0, labels, latents)
+    mean = (total + own) / (count + 1.0)[:, None]
+    mass = torch.from_numpy(regions.mass / regions.mass.sum()).float()
+    return mean, mass.log()
+
+
+def _descend(
+    decoder: SpatialDecoder,
+    latents: torch.Tensor,
+    labels: torch.Tensor,
+    seed: int,
+    how: DecoderFit,
+) -> None:
+    optimiser = torch.optim.AdamW(decoder.parameters(), how.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.steps)
+    rng = seeds.stream(seed, "decoder")
+    for step in range(how.steps):
+        rows = torch.from_numpy(rng.integers(0, len(labels), how.batch))
+        deviation = torch.from_numpy(rng.random((how.batch, 1)) * NOISE).float()
+        noise = torch.from_numpy(rng.standard_normal((how.batch, latents.shape[1]))).float()
+        loss = F.cross_entropy(decoder(latents[rows] + deviation * noise), labels[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 200 == 0 or step == how.steps - 1:
+            _log.info("decoder of %s: step %d, loss %.3f", decoder.config.city, step, loss.item())

@@ -1,0 +1,229 @@
+"""Fit the mobility generator: predict x_0 of noisy latents, given r0, M and D. UniMob 3.4, 4.1.4.
+
+Differences from the paper: diffusion steps are drawn evenly over the log signal-to-noise ratio that
+sampling visits (λ from −4 to λ_0) and not evenly over t, two thirds of which are pure noise with
+β to 0.1; M and D are blurred as a planner's are (``training.conditions``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from raygen import checkpoints, seeds
+from raygen.config import ComputeConfig
+from raygen.mobility import Days
+from raygen.models.diffusion import LOG_SNR_FIRST, add_noise, log_snr, signal
+from raygen.models.generator import DiT, DiTConfig
+from raygen.models.spatial import SpatialEncoder, load_encoder
+from training.conditions import TRAINING, semantic_plan, temporal_plan
+from training.decoder import encode_days
+from training.loop import fit
+from training.mobility_card import write_card, write_curve
+from training.mobility_data import CityDays, MobilityData, read_cities
+from training.recipe import Recipe
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class GeneratorRecipe(Recipe):
+    """Recipe of ``raygen train generator``."""
+
+    data: MobilityData = MobilityData()
+    """Cities and days."""
+
+    model: DiTConfig = DiTConfig()
+    """Architecture; ``latent`` and ``encoder_digest`` are the encoder's."""
+
+    encoder: Path = checkpoints.SHIPPED
+    """Directory of weights that holds ``spatial``."""
+
+    batch: Annotated[int, Field(ge=1)] = 256
+    """Day sequences in a batch, shared evenly by the cities."""
+
+    batches: Annotated[int, Field(ge=1)] = 100
+    """Batches of an epoch."""
+
+
+class GeneratorObjective(nn.Module):
+    """The denoiser and its loss."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.network = DiT(config)
+        self.register_buffer("signal", signal(config.diffusion_steps), persistent=False)
+
+    def forward(self, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
+        """Return ``total``: mean squared error of x_0 over the entries of a batch.
+
+        Parameters
+        ----------
+        batch
+            ``latents`` and ``noise`` (B, K, D), ``start`` (B, 14), ``temporal`` (B, K, 48),
+            ``semantic`` (B, K, 14), ``length`` (B,), ``step`` (B,).
+        progress
+            Share of the training that is done; not used.
+        """
+        del progress
+        x0 = batch["latents"]
+        mask = torch.arange(x0.shape[1], device=x0.device) < batch["length"][:, None]
+        kept: Tensor = self.signal[batch["step"]]  # pyright: ignore[reportIndexIssue]
+        noisy = add_noise(x0, batch["noise"], kept)
+        given = self.network.condition(batch["start"], batch["temporal"], batch["semantic"])
+        found = self.network(noisy, batch["step"], given, mask)
+        error = (found - x0).square().mean(dim=2)[mask].mean()
+        return {"total": error}
+
+
+@dataclass(frozen=True)
+class LatentDays:
+    """One city's days with their latents, ready to be drawn from."""
+
+    city: CityDays
+    latents: FloatArray
+    """Shape (N, K, D), zero beyond a day's end."""
+    validation_latents: FloatArray
+
+
+@dataclass(frozen=True)
+class GeneratorTask:
+    """Batches for the shared loop."""
+
+    config: DiTConfig
+    cities: tuple[LatentDays, ...]
+    batch: int
+    batches_per_epoch: int
+    seed: int
+
+    def model(self) -> GeneratorObjective:
+        """Return the objective."""
+        return GeneratorObjective(self.config)
+
+    def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
+        """Yield this worker's batches of an epoch: days of all cities in even parts."""
+        share = self.batches_per_epoch // world
+        for index in range(rank * share, (rank + 1) * share):
+            rng = seeds.stream(self.seed, "generator-batch", epoch, index)
+            yield self._batch(rng, self.batch // len(self.cities), validation=False)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Return the loss on validation days, at fixed noise."""
+        rng = seeds.stream(self.seed, "generator-validation")
+        with torch.no_grad():
+            losses = [
+                model(self._batch(rng, self.batch // len(self.cities), validation=True), 1.0)
+                for _ in range(8)
+            ]
+        return {"total": float(torch.stack([loss["total"] for loss in losses]).mean())}
+
+    def _batch(
+        self, rng: np.random.Generator, count: int, *, validation: bool
+    ) -> dict[str, Tensor]:
+        parts: list[dict[str, npt.NDArray[np.generic]]] = []
+        for held in self.cities:
+            days = held.city.validation if validation else held.city.train
+            latents = held.validation_latents if validation else held.latents
+            rows = _moving(days)[rng.integers(0, len(_moving(days)), count)]
+            parts.append(conditions(held.city, days.take(rows), rng) | {"latents": latents[rows]})
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        longest = int(whole["length"].max())
+        for name in ("latents", "temporal", "semantic"):
+            whole[name] = whole[name][:, :longest]
+        whole["noise"] = rng.standard_normal(whole["latents"].shape, dtype=np.float32)
+        whole["step"] = _steps(self.config.diffusion_steps, len(whole["length"]), rng)
+        return {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in whole.items()}
+
+
+def conditions(
+    city: CityDays, days: Days, rng: np.random.Generator
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Return ``start``, ``temporal``, ``semantic`` and ``length`` of days, blurred for training."""
+    poi = city.regions.poi
+    return {
+        "start": poi[days.region[:, 0]],
+        "temporal": temporal_plan(days, TRAINING, rng),
+        "semantic": semantic_plan(days, poi, city.typical_of(days), TRAINING, rng),
+        "length": days.length,
+    }
+
+
+def latent_days(city: CityDays, encoder: SpatialEncoder) -> LatentDays:
+    """Encode a city's days."""
+    return LatentDays(
+        city,
+        _padded(city, city.train, encoder),
+        _padded(city, city.validation, encoder),
+    )
+
+
+def train(
+    recipe: GeneratorRecipe, output: Path, resume: bool = False, address: str | None = None
+) -> Path:
+    """Fit the generator and write its weights, card and curve.
+
+    Parameters
+    ----------
+    recipe
+        Data, architecture and loop.
+    output
+        Directory of the weights.
+    resume
+        Go on from the loop's last checkpoint.
+    address
+        Ray's address; see ``training.loop.fit``.
+
+    Returns
+    -------
+    output
+        The directory, as ``raygen.checkpoints`` writes it.
+    """
+    encoder, digest = load_encoder(recipe.encoder, ComputeConfig())
+    cities = read_cities(recipe.data, recipe.seed)
+    shape = recipe.model.model_copy(
+        update={"latent": encoder.config.latent, "encoder_digest": digest}
+    )
+    held = tuple(latent_days(city, encoder) for city in cities)
+    task = GeneratorTask(shape, held, recipe.batch, recipe.batches, recipe.seed)
+    result = fit(task, recipe.loop, output, resume, address)
+    tensors = {name.removeprefix("network."): value for name, value in result.tensors.items()}
+    provenance = {
+        city.regions.name: f"{city.label}: {len(city.train.region)} days" for city in cities
+    }
+    checkpoints.save(output, "generator", shape, tensors, provenance)
+    write_curve(output, result.curve)
+    best = result.curve[result.best_epoch]
+    facts = {
+        "held-out squared error of x0": f"{best['validation_total']:.4f}",
+        "epochs": str(len(result.curve)),
+        "seconds": f"{result.seconds:.0f}",
+        "made by": "`raygen train generator training/recipes/generator.toml`",
+    }
+    write_card(output, "Mobility generator (UniMob 3.4)", provenance, facts)
+    return output
+
+
+def _moving(days: Days) -> npt.NDArray[np.int64]:
+    """Return the rows of days with at least one arrival."""
+    return np.flatnonzero(days.region[:, 1] >= 0)
+
+
+def _padded(city: CityDays, days: Days, encoder: SpatialEncoder) -> FloatArray:
+    flat = encode_days(city.regions, days, encoder)[0].numpy()
+    padded = np.zeros((*days.region.shape, flat.shape[1]), dtype=np.float32)
+    padded[days.region >= 0] = flat
+    return padded
+
+
+def _steps(total: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw diffusion steps evenly over λ; one in sixteen evenly over t."""
+    ladder = log_snr(total).numpy().astype(np.float64)
+    wanted = rng.uniform(max(LOG_SNR_FIRST, ladder[-1]), ladder[0], count)
+    step = np.interp(-wanted, -ladder, np.arange(total)).round()
+    anywhere = rng.random(count) < 1 / 16
+    return np.where(anywhere, rng.integers(0, total, count), step).astype(np.int64)
