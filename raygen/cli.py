@@ -4,7 +4,9 @@ Bad input prints one line and exits with 2, Ctrl-C with 130; what is done of a r
 """
 
 import logging
+import platform
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -44,17 +46,20 @@ def run(arguments: list[str]) -> int:
         handlers=[RichHandler(console=_errors, show_path=False, show_level=False)],
     )
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        # typer turns Ctrl-C into this code where the command does not see it first.
+        code = int(app(arguments, standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
-        _errors.print("stopped; what is done is kept, and --resume continues from it")
-        return INTERRUPTED
+        code = INTERRUPTED
     except typer.TyperException as error:
-        return _fail(f"{getattr(error, 'message', error)} (see --help)")
+        return _fail(f"{error.format_message()} (see --help)")
     except RaygenError as error:
         return _fail(str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
+    if code == INTERRUPTED:
+        _errors.print("stopped; what is done is kept, and --resume continues from it")
+    return code
 
 
 def _fail(message: str) -> int:
@@ -110,6 +115,25 @@ def train(
     from raygen.training_commands import fit
 
     _out.print(f"{fit(model, recipe, output, resume, address)}")
+
+
+@app.command()
+def evaluate(
+    preset: Annotated[str, typer.Argument(help="Set of metrics: data-fusion.")],
+    generated: Annotated[Path, typer.Option(metavar="PATH", help="Population to judge.")],
+    reference: Annotated[Path, typer.Option(metavar="PATH", help="What was observed.")],
+    city: Annotated[Path | None, typer.Option(metavar="DIR", help="The population's city.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Results to write.")] = None,
+) -> None:
+    """Compare a population with what was observed, beside floors and baselines."""
+    from raygen.evaluation import evaluate as results_of
+
+    results = results_of(preset, generated, reference, city)
+    if json is None:
+        today = datetime.now(UTC).date().isoformat()
+        _out.print(results.markdown(platform.machine(), today), markup=False)
+    else:
+        _out.print(f"{results.write(json)}")
 
 
 @app.command()

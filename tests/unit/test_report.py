@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tinycity
+from smallpopulation import tables, write
+
+from raygen import charts
+from raygen.city import open_city
+from raygen.errors import ConfigError, DataError
+from raygen.manifest import SourceEntry
+from raygen.report import report
+from raygen.shards import columns
+from raygen.taxonomy import ACTIVITY_TYPES, HOME, WORK
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory):
+    return open_city(str(tinycity.build(tmp_path_factory.mktemp("city"))))
+
+
+def source(city):
+    return SourceEntry(name=city.name, digest=city.digest, provenance=city.provenance)
+
+
+def test_the_profile_counts_slots_by_their_middle():
+    share = charts.profile(columns(tables()["activities"]), persons=2)
+    assert share.shape == (96, len(ACTIVITY_TYPES) + 1)
+    np.testing.assert_allclose(share.sum(axis=1), 1.0)
+    home = share[:, HOME]
+    # The worker is at home until 28,000 s: the middle of slot 30 is 27,450 s, of slot 31 28,350 s.
+    assert (home[[0, 30, 31, 95]] == [1.0, 1.0, 0.5, 1.0]).all()
+    assert share[31, -1] == 0.5  # on the way
+    # At work from 28,800 s (slot 32) until 61,000 s: the middle of slot 67 is 60,750 s.
+    np.testing.assert_array_equal(np.flatnonzero(share[:, WORK]), np.arange(32, 68))
+
+
+def test_a_picture_is_drawn(city, tmp_path):
+    population = write(tmp_path / "population", [tables()], source(city))
+    picture = report(population, tmp_path / "new/picture.png", city.path)
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) > 50_000
+    assert [path.name for path in picture.parent.iterdir()] == ["picture.png"]
+
+
+def test_the_caption_names_what_is_synthesised(city, tmp_path):
+    from raygen import manifest
+    from raygen import report as module
+    from raygen.storage import Store
+
+    write(tmp_path, [tables()], source(city))
+    text = module.caption(manifest.load(Store(str(tmp_path))))
+    assert "All persons and days are synthetic" in text
+    assert "synthesised: " in text
+
+
+def test_another_city_is_refused(city, tmp_path):
+    population = write(tmp_path / "population", [tables()])
+    with pytest.raises(DataError, match=r"is not the city of .*give it with --city"):
+        report(population, tmp_path / "picture.png", city.path)
+
+
+def test_only_png_is_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"--output x\.pdf: must end in \.png"):
+        report(str(tmp_path), Path("x.pdf"))
