@@ -2,7 +2,7 @@
 
 Four of the five packages have names that another distribution may also use, and a node with an old
 install would silently run the old code. Each node therefore imports the five and answers with the
-digest of their source files, which must be the driver's.
+digest of their source files, which must be the driver's. Nodes that join later are not asked.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,6 @@ from ray import ObjectRef
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.session import require_session
 from raygen.errors import ClusterError
 
 PACKAGES = ("raygen", "training", "actors", "assignment", "cluster")
@@ -48,7 +47,9 @@ def check_nodes() -> list[Node]:
         If Ray is not connected, a node does not answer, or a package is missing there or is not the
         driver's code. The message names the node, the package and the folder.
     """
-    require_session()
+    if not ray.is_initialized():
+        msg = "ray: not connected; call inside `with cluster.session.connect(address)`"
+        raise ClusterError(msg)
     look = _looker()
     folders, digests = look(PACKAGES)
     every: list[dict[str, Any]] = ray.nodes()

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from cluster.check import check_nodes
 from raygen.errors import ClusterError
 
 _REACH_S = 4.0  # for the head's port to accept a connection
@@ -61,7 +62,8 @@ def worker_environment(threads: int) -> dict[str, str]:
 def connect(address: str | None, workers: int | None = None, threads: int = 1) -> Generator[None]:
     """Connect to Ray for the length of a ``with`` block.
 
-    Where Ray is already initialised in this process, that session is used and left as it is.
+    Where Ray is already initialised in this process, that session is used and left as it is. On a
+    cluster that was up before, every node must have this code; see ``cluster.check``.
 
     Parameters
     ----------
@@ -78,7 +80,8 @@ def connect(address: str | None, workers: int | None = None, threads: int = 1) -
     Raises
     ------
     ClusterError
-        If the address is malformed, nothing answers there within 15 seconds, or Ray does not start.
+        If the address is malformed, nothing answers there within 15 seconds, Ray does not
+        start, or a node has other code.
     """
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -94,16 +97,11 @@ def connect(address: str | None, workers: int | None = None, threads: int = 1) -
         _require_head(target)
     _init(target, threads, settings)
     try:
+        if target != "local":
+            check_nodes()
         yield
     finally:
         ray.shutdown()
-
-
-def require_session() -> None:
-    """Raise ``ClusterError`` unless Ray is initialised in this process."""
-    if not ray.is_initialized():
-        msg = "ray: not connected; call inside `with cluster.session.connect(address)`"
-        raise ClusterError(msg)
 
 
 def _init(target: str, threads: int, settings: dict[str, Any]) -> None:
