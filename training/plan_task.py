@@ -61,12 +61,17 @@ class PlannerTask:
     validation: GroupTargets
     draws: int
     """Places drawn in an epoch."""
+    head: tuple[FloatArray, FloatArray]
+    """Weight and bias that the heads start from, see ``training.plan_probe``."""
 
     def model(self) -> nn.Module:
         """Return the upper layers with LoRA, and the heads."""
         language = load_language_model(self.architecture.base_model, torch.float32, "cpu")
         upper = split(language.decoder, self.architecture.upper_layers)[1]
-        return PlannerNet(self.architecture, add_lora(upper, self.architecture, self.seed))
+        net = PlannerNet(self.architecture, add_lora(upper, self.architecture, self.seed))
+        net.head.linear.weight.data.copy_(torch.from_numpy(self.head[0]))
+        net.head.linear.bias.data.copy_(torch.from_numpy(self.head[1]))
+        return net
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
         """Yield the places drawn for an epoch, one batch each."""
@@ -78,7 +83,7 @@ class PlannerTask:
         scale = root * root.sum()  # mass / probability
         with safe_open(self.activations, "pt") as file:
             for index in drawn[: self.draws - self.draws % world][rank::world].tolist():
-                yield _batch(file, self.train, index, float(scale[index]))
+                yield place_batch(file, self.train, index, float(scale[index]))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return the losses on held-out pairs, weighted by place."""
@@ -86,9 +91,9 @@ class PlannerTask:
         device = next(model.parameters()).device
         with safe_open(self.activations, "pt") as file:
             for index, mass in enumerate(self.validation.mass.tolist()):
-                batch = _batch(file, self.validation, index, mass)
+                batch = place_batch(file, self.validation, index, mass)
                 for name, loss in model({k: v.to(device) for k, v in batch.items()}, 1.0).items():
-                    sums[name] = sums.get(name, 0.0) + float(loss)
+                    sums[name] = sums.get(name, 0.0) + float(loss.detach())
         return sums
 
 
@@ -173,7 +178,10 @@ def write_activations(
     save_file(tensors, path)
 
 
-def _batch(file: safe_open, targets: GroupTargets, index: int, scale: float) -> dict[str, Tensor]:
+def place_batch(
+    file: safe_open, targets: GroupTargets, index: int, scale: float
+) -> dict[str, Tensor]:
+    """Return the batch of a place; see ``PlannerNet.loss``. Its weights sum to ``scale``."""
     traveller, code = targets.groups[index]
     city = bytes(file.get_tensor(f"city.{traveller}.{code}").tolist()).decode()
     return {

@@ -1,6 +1,7 @@
 """Fit the travel planner: LoRA and heads on a causal LM, the POI codebook, the table of answers.
 
-UniMob (``raygen.models.plan_net``), Eq. 2-4, on real next-arrival pairs (``training.plan_states``).
+UniMob (``raygen.models.plan_net``), Eq. 2-4, on real next-arrival pairs (``training.plan_states``):
+first the heads alone, on the frozen model (``training.plan_probe``), then heads and LoRA together.
 Ends by asking the fitted planner every state of the cities that a table is shipped for.
 """
 
@@ -8,7 +9,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ from raygen import checkpoints
 from raygen.config import ComputeConfig, PlannerConfig
 from raygen.models import plan_table
 from raygen.models.language import load_language_model
-from raygen.models.plan_net import PlannerArchitecture, trained_tensors
+from raygen.models.plan_net import PlannerArchitecture, split, trained_tensors
 from raygen.models.planner import MODEL, Planner, load_planner
 from raygen.models.prompts import PHONE
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.plan_data import Corpus, PlannerData, read_corpus
+from training.plan_probe import probe_heads
 from training.plan_scores import Answers, Score, baselines, floor, score, take
 from training.plan_task import PlannerTask, city_of, group_targets, write_activations
 from training.recipe import Recipe
@@ -145,25 +147,30 @@ def evaluate(
 def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> PlannerTask:
     """Load the language model once for what stays fixed; write the lower layers' output."""
     language = load_language_model(recipe.model.base_model, torch.bfloat16, "cpu")
-    config = language.decoder.config
+    config: Any = language.decoder.config
     architecture = recipe.model.model_copy(
         update={"base_digest": language.digest, "hidden": config.hidden_size}
     )
-    task = PlannerTask(
-        architecture=architecture,
-        seed=recipe.seed,
-        activations=(output / _ACTIVATIONS).resolve(),
-        train=group_targets(corpus.train, recipe.data.coverage),
-        validation=group_targets(corpus.validation, recipe.validation_coverage),
-        draws=recipe.draws,
-    )
-    if not (resume and task.activations.is_file()):
+    activations = (output / _ACTIVATIONS).resolve()
+    train = group_targets(corpus.train, recipe.data.coverage)
+    validation = group_targets(corpus.validation, recipe.validation_coverage)
+    if not (resume and activations.is_file()):
         data = recipe.data
-        groups = dict.fromkeys([*task.train.groups, *task.validation.groups])
+        groups = dict.fromkeys([*train.groups, *validation.groups])
         asked = {group: city_of(group, data.cities, data.phone_city) for group in groups}
         LOG.info("planner: lower layers of %d places", len(asked))
-        write_activations(task.activations, language, architecture, corpus.codebook, asked)
-    return task
+        write_activations(activations, language, architecture, corpus.codebook, asked)
+    LOG.info("planner: heads on the frozen language model")
+    upper = split(language.decoder, architecture.upper_layers)[1]
+    return PlannerTask(
+        architecture=architecture,
+        seed=recipe.seed,
+        activations=activations,
+        train=train,
+        validation=validation,
+        draws=recipe.draws,
+        head=probe_heads(upper, activations, train, architecture.hidden),
+    )
 
 
 def _write_weights(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from raygen.errors import WeightsError
@@ -82,7 +83,7 @@ def load_language_model(base_model: str, dtype: torch.dtype, device: str) -> Lan
     try:
         decoder = AutoModel.from_pretrained(folder, dtype=dtype, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         msg = f"{folder}: not a language model that transformers loads: {first}"
         raise WeightsError(msg) from None

@@ -206,7 +206,8 @@ def split(decoder: nn.Module, upper_layers: int) -> tuple[nn.Module, nn.Module]:
 def _with_layers(decoder: nn.Module, layers: list[nn.Module], norm: nn.Module | None) -> nn.Module:
     """Return a shallow copy of a decoder over other layers; without a norm it is an upper part."""
     part: Any = copy.copy(decoder)
-    part._modules = dict(decoder._modules)
+    # Its own table of modules, so that the decoder keeps its layers.
+    part.__dict__["_modules"] = dict(decoder.__dict__["_modules"])
     part.layers = nn.ModuleList(layers)
     part.config = copy.deepcopy(part.config)
     part.config.num_hidden_layers = len(layers)
@@ -215,8 +216,9 @@ def _with_layers(decoder: nn.Module, layers: list[nn.Module], norm: nn.Module | 
         return part
     part.norm = copy.deepcopy(part.norm)
     part.embed_tokens = nn.Identity()
-    for index, layer in enumerate(part.layers):
-        layer.self_attn.layer_idx = index  # its place in the cache
+    for index, layer in enumerate(layers):
+        attention: Any = layer.self_attn
+        attention.layer_idx = index  # its place in the cache
     return part
 
 

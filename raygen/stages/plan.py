@@ -200,7 +200,7 @@ def _activities(chains: npt.NDArray[np.int8]) -> _Activities:
     person, start = np.nonzero(begins)
     count = begins.sum(axis=1)
     first = np.cumsum(count) - count
-    end = np.append(start[1:], SLOTS)
+    end = np.append(start, SLOTS)[1:]
     end[end == 0] = SLOTS
     return _Activities(
         person=person,

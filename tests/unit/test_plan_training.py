@@ -1,0 +1,230 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+import tinyplanner
+import torch
+
+from raygen import seeds
+from raygen.mobility import Days
+from raygen.models.language import load_language_model
+from raygen.models.plan_net import PlannerArchitecture, split, tree_hidden
+from raygen.models.prompts import PHONE, instruction, place, times
+from raygen.survey import PURPOSES, Survey
+from raygen.taxonomy import POI_CATEGORIES, ROLES
+from training.plan_places import SHARES, category_given_type, code_shares, places
+from training.plan_probe import probe_heads
+from training.plan_scores import Answers, baselines, floor, score
+from training.plan_states import States, phone_states, survey_states
+from training.plan_task import (
+    GroupTargets,
+    PlannerTask,
+    city_of,
+    group_targets,
+    place_batch,
+    write_activations,
+)
+
+CONFIG = PlannerArchitecture(hidden=tinyplanner.HIDDEN, upper_layers=1, rank=2, codes=5)
+GROUPS = {(0, 1): "Brno", (0, 4): "Prague", (PHONE, 2): "Beijing"}
+
+
+def tiny_survey():
+    """Two workers: work at 8:00 and home at 17:00; the second is held out."""
+    two = np.zeros(2, dtype=np.int64)
+    return Survey(
+        person_id=np.arange(2),
+        weight=np.array([2.0, 3.0]),
+        row=two,
+        group=two,
+        student=two,
+        split=np.array([0, 1]),
+        first_stop=np.array([0, 2, 4]),
+        purpose=np.array([4, 1, 4, 1]),
+        arrival=np.array([32, 68, 32, 68]),
+        stay_min=np.array([540.0, np.nan, 540.0, np.nan]),
+        counts={},
+    )
+
+
+def test_a_survey_day_gives_three_pairs_and_knows_tomorrow():
+    codes = np.eye(6)  # a code for each purpose
+    goals = np.eye(6, 14)
+    states = survey_states(tiny_survey(), np.array([0, 0]), "train", codes, goals)
+    found = [tuple(map(int, at)) for at in np.argwhere(states.slots)]
+    # (role, code, slot of arrival, slot of the next): home at 0 → work at 8; → home; → tomorrow's work
+    assert found == [(0, 0, 0, 16), (0, 0, 34, 16), (0, 3, 16, 34)]
+    assert states.slots.sum() == 6  # three pairs of weight 2
+    assert states.categories[0, 3, 16].argmax() == 0  # from work (purpose 4) to home (purpose 1)
+
+
+def test_phone_days_pair_each_arrival_with_the_next_and_the_last_with_the_first():
+    days = Days(
+        region=np.array([[0, 1, 2, -1], [0, 1, -1, -1]], dtype=np.int32),
+        slot=np.array([[0, 18, 40, -1], [0, 9, -1, -1]], dtype=np.int8),
+        kind=np.full((2, 4), -1, dtype=np.int8),
+        cut=0,
+    )
+    states = phone_states(days, np.eye(3, 14), np.array([3, 1, 0]), 5)
+    found = [tuple(map(int, at)) for at in np.argwhere(states.slots)]
+    assert found == [(PHONE, 0, 40, 18), (PHONE, 1, 18, 40), (PHONE, 3, 0, 18)]
+    assert states.categories[PHONE, 0, 40].tolist() == np.eye(3, 14)[1].tolist()
+
+
+def test_targets_without_data_are_uniform_and_others_sum_to_one():
+    states = survey_states(tiny_survey(), np.array([0, 0]), "train", np.eye(6), np.eye(6, 14))
+    time, poi = states.targets()
+    np.testing.assert_allclose(time.sum(axis=-1), 1)
+    np.testing.assert_allclose(poi.sum(axis=-1), 1)
+    assert time[1, 0, 0, 0] == pytest.approx(1 / 48)
+
+
+def test_places_are_drawn_towards_their_purpose():
+    drawn = places(seed=0)
+    np.testing.assert_allclose(drawn.of_purpose.sum(axis=2), 1)
+    assert sum(SHARES.values()) == pytest.approx(1)
+    np.testing.assert_allclose(category_given_type().sum(axis=1), 1)
+    assert POI_CATEGORIES[drawn.mean[0].argmax()] == "residential"
+    assert POI_CATEGORIES[drawn.mean[list(PURPOSES).index(5)].argmax()] == "education"
+    book = tinyplanner.codebook()
+    np.testing.assert_allclose(code_shares(drawn.of_purpose, book).sum(axis=1), 1)
+
+
+def states_of(weight, slots=None):
+    shape = (7, 5, 48)
+    full = np.zeros(shape)
+    full[tuple(np.array(list(weight)).T)] = list(weight.values())
+    spread = np.full((*shape, 48), 1 / 48) if slots is None else slots
+    poi = np.full((*shape, 14), 1 / 14)
+    return States(full, full[..., None] * spread, full[..., None] * poi)
+
+
+def test_the_heaviest_places_are_kept():
+    states = states_of({(0, 1, 3): 6.0, (0, 1, 9): 2.0, (2, 4, 0): 1.5, (5, 0, 0): 0.5})
+    targets = group_targets(states, 0.9)
+    assert targets.groups == ((0, 1), (2, 4))
+    np.testing.assert_allclose(targets.mass, [8 / 9.5, 1.5 / 9.5], rtol=1e-6)
+    np.testing.assert_allclose(targets.weight[0, [3, 9]], [0.75, 0.25])
+
+
+def test_a_perfect_planner_has_no_divergence_and_the_marginal_has():
+    rng = seeds.stream(0, "scores-test")
+    held = states_of({(0, 1, 3): 2.0, (1, 2, 9): 1.0}, rng.dirichlet(np.ones(48), (7, 5, 48)))
+    perfect = score(held, Answers(*held.targets()))
+    marginal = score(held, baselines(held)["marginal"])
+    assert perfect.time_jsd == pytest.approx(0, abs=1e-9)
+    assert perfect.time_nll < marginal.time_nll
+    assert marginal.time_jsd > 0.05
+    assert floor(held, held).time_jsd == pytest.approx(0, abs=1e-9)
+
+
+def test_the_likelihood_is_that_of_what_came():
+    slots = np.zeros((7, 5, 48, 48))
+    slots[0, 1, 3, 7] = 1.0
+    held = states_of({(0, 1, 3): 2.0}, slots)
+    half = np.full((1, 1, 1, 48), 0.5 / 47)
+    half[..., 7] = 0.5
+    answers = Answers(half, np.full((1, 1, 1, 14), 1 / 14))
+    assert score(held, answers).time_nll == pytest.approx(np.log(2))
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory):
+    folder = tinyplanner.language(tmp_path_factory.mktemp("language"))
+    return folder, load_language_model(str(folder), torch.float32, "cpu")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory, language):
+    folder, model = language
+    path = tmp_path_factory.mktemp("task") / "activations.safetensors"
+    write_activations(path, model, CONFIG, tinyplanner.codebook(), GROUPS)
+    rng = seeds.stream(0, "task-test")
+    targets = GroupTargets(
+        groups=tuple(GROUPS),
+        mass=np.array([0.6, 0.3, 0.1], dtype=np.float32),
+        weight=rng.dirichlet(np.ones(48), 3).astype(np.float32),
+        time=rng.dirichlet(np.full(48, 0.1), (3, 48)).astype(np.float32),
+        poi=rng.dirichlet(np.full(14, 0.1), (3, 48)).astype(np.float32),
+    )
+    upper = split(model.decoder, 1)[1]
+    return PlannerTask(
+        architecture=CONFIG.model_copy(update={"base_model": str(folder)}),
+        seed=0,
+        activations=path,
+        train=targets,
+        validation=targets,
+        draws=7,
+        head=probe_heads(upper, path, targets, CONFIG.hidden),
+    )
+
+
+def test_activations_carry_on_to_the_hidden_states_of_whole_prompts(task, language):
+    _, model = language
+    pieces = (
+        instruction(0, "Brno"),
+        place(tinyplanner.codebook().codes[1]),
+        times()[31],
+    )
+    whole = torch.cat([model.tokens(text) for text in pieces], dim=1)
+    want = model.decoder(whole).last_hidden_state[0, -1]
+    batch = next(
+        b
+        for b in task.batches(0, 0, 1)
+        if torch.equal(b["time_target"], torch.from_numpy(task.train.time[0]))
+    )
+    upper = split(model.decoder, 1)[1]
+    got = tree_hidden(upper, batch["instruction"], batch["place"], batch["times"])[31]
+    torch.testing.assert_close(got, want, atol=0.05, rtol=0.05)  # kept in bfloat16
+
+
+def test_workers_share_the_draws_of_an_epoch_evenly(task):
+    alone = [b["weight"].sum().item() for b in task.batches(3, 0, 1)]
+    shares = [[b["weight"].sum().item() for b in task.batches(3, r, 2)] for r in range(2)]
+    assert [len(share) for share in shares] == [3, 3]  # 7 draws; the odd one is left out
+    assert sorted(shares[0] + shares[1]) == pytest.approx(sorted(alone[:6]))
+
+
+def test_draws_repeat_for_an_epoch_and_differ_between_epochs(task):
+    def drawn(epoch):
+        return [b["weight"].sum().item() for b in task.batches(epoch, 0, 1)]
+
+    assert drawn(0) == drawn(0)
+    assert any(drawn(0) != drawn(epoch) for epoch in range(1, 5))
+
+
+def test_draws_weighted_by_root_mass_sum_to_one_on_average(task):
+    sums = [b["weight"].sum().item() for epoch in range(40) for b in task.batches(epoch, 0, 1)]
+    assert np.mean(sums) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_probe_beats_the_zero_start_and_training_goes_on_from_it(task):
+    net = task.model()
+    start = task.validate(net)["total"]
+    net.head.linear.weight.data.zero_()
+    net.head.linear.bias.data.zero_()
+    assert start < 0.8 * task.validate(net)["total"]
+    net = task.model()
+    optimiser = torch.optim.Adam([w for w in net.parameters() if w.requires_grad], lr=3e-3)
+    for _ in range(4):
+        for batch in islice(task.batches(0, 0, 1), 7):
+            optimiser.zero_grad()
+            net(batch, 0.5)["total"].backward()
+            optimiser.step()
+    assert task.validate(net)["total"] < start
+
+
+def test_a_batch_weighs_as_much_as_its_scale(task):
+    from safetensors import safe_open
+
+    with safe_open(task.activations, "pt") as file:
+        batch = place_batch(file, task.train, 1, 2.5)
+    assert batch["weight"].sum().item() == pytest.approx(2.5)
+    assert batch["times"].shape[:1] == (48,)
+
+
+def test_prompts_name_the_surveys_cities_in_turn_and_beijing_for_phones():
+    cities = ("Prague", "Brno")
+    assert {city_of((0, code), cities, "Beijing") for code in range(4)} == {"Prague", "Brno"}
+    assert city_of((PHONE, 3), cities, "Beijing") == "Beijing"
+    assert len(ROLES) == PHONE

@@ -1,0 +1,80 @@
+"""The heads on the frozen language model: where the fine-tuning starts.
+
+A linear probe first, then everything together: fitted so, the heads' random start cannot distort
+what the language model knows (Kumar et al., "Fine-tuning can distort pretrained features and
+underperform out-of-distribution", ICLR 2022, arXiv:2202.10054). The frozen hidden states are
+computed once; a few hundred full-batch steps take seconds.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from raygen.models.plan_net import OutputLayer, divergence, tree_hidden
+from raygen.taxonomy import PLAN_SLOTS
+from training.plan_task import FloatArray, GroupTargets, place_batch
+
+_STEPS = 300
+_RATE = 1e-2
+_RIDGE = 1e-3
+_LEAST_DEVIATION = 1e-3
+
+
+def probe_heads(
+    upper: nn.Module, activations: Path, targets: GroupTargets, hidden: int
+) -> tuple[FloatArray, FloatArray]:
+    """Fit the heads to the hidden states of the language model as it is.
+
+    Parameters
+    ----------
+    upper
+        Upper part of the language model, without LoRA.
+    activations
+        File of ``training.plan_task.write_activations``.
+    targets
+        Places and what followed there.
+    hidden
+        Width of the hidden state, H.
+
+    Returns
+    -------
+    weight, bias
+        Of ``OutputLayer.linear``: shapes (110, H) and (110,).
+    """
+    states_NH = _hidden_states(upper, activations, targets)
+    mean_H = states_NH.mean(dim=0)
+    deviation_H = states_NH.std(dim=0).clamp(min=_LEAST_DEVIATION)
+    head = _fit((states_NH - mean_H) / deviation_H, targets, OutputLayer(hidden))
+    weight = head.linear.weight.detach() / deviation_H
+    bias = head.linear.bias.detach() - weight @ mean_H
+    return weight.numpy(), bias.numpy()
+
+
+@torch.no_grad()
+def _hidden_states(upper: nn.Module, activations: Path, targets: GroupTargets) -> Tensor:
+    states: list[Tensor] = []
+    with safe_open(activations, "pt") as file:
+        for index in range(len(targets.groups)):
+            batch = place_batch(file, targets, index, 1.0)
+            states.append(tree_hidden(upper, batch["instruction"], batch["place"], batch["times"]))
+    return torch.cat(states)
+
+
+def _fit(inputs_NH: Tensor, targets: GroupTargets, head: OutputLayer) -> OutputLayer:
+    slot_N = torch.arange(PLAN_SLOTS).repeat(len(targets.groups))
+    time_NM = torch.from_numpy(targets.time).flatten(0, 1)
+    poi_ND = torch.from_numpy(targets.poi).flatten(0, 1)
+    weight_N = torch.from_numpy(targets.weight * targets.mass[:, None]).flatten()
+    optimiser = torch.optim.Adam(head.parameters(), lr=_RATE)
+    for step in range(_STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / _STEPS))
+        time, poi = head(inputs_NH, slot_N)
+        loss = (weight_N * (divergence(time, time_NM) + divergence(poi, poi_ND))).sum()
+        optimiser.zero_grad()
+        (loss + _RIDGE * head.linear.weight.square().sum()).backward()
+        optimiser.step()
+    return head
