@@ -7,16 +7,17 @@ epsilon (0 · log 0 = 0), as a divergence (no square root), over these bins:
 length    activities of a day, 1 to 19, and 20 or more: 20 bins
 duration  length of each activity, by half hours: 48 bins
 type      the 15 activity types, counted by activity
-start     start of each activity but the day's first, by half hours: 48 bins
-end       end of each activity but the day's last, by half hours: 48 bins
+start     start of each activity away from home, by hours: 24 bins
+end       end of each activity away from home, by hours: 24 bins
 
-An activity is a run of equal slots; days without leaving home have one.
+An activity is a run of equal slots; days without leaving home have one. A chain has no gaps, so the
+ends of all activities are the starts of the next: counted over all, the last two would be one.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-from raygen.taxonomy import ACTIVITY_TYPES, SLOTS
+from raygen.taxonomy import ACTIVITY_TYPES, HOME, SLOTS
 
 FloatArray = npt.NDArray[np.float64]
 Chains = npt.NDArray[np.int8]
@@ -25,7 +26,7 @@ QUANTITIES = ("length", "duration", "type", "start_time", "end_time")
 """The columns of DataFusion's Table 3."""
 
 _LONGEST = 20
-_HALF_HOUR = 2  # slots
+_HALF_HOUR, _HOUR = 2, 4  # slots
 _SLOT_MIN = 15.0
 
 
@@ -75,15 +76,17 @@ def chain_histograms(chains: Chains, weight: FloatArray | None = None) -> dict[s
     day, start, end = activity_runs(chains)
     each = days[day]
     length = np.minimum(np.bincount(day, minlength=len(chains)), _LONGEST) - 1
-    inner_start, inner_end = start > 0, end < SLOTS
-    half_hours = SLOTS // _HALF_HOUR
-    return {
+    kind = chains[day, start]
+    away = kind != HOME
+    half_hours, hours = SLOTS // _HALF_HOUR, SLOTS // _HOUR
+    counts = {
         "length": np.bincount(length, days, _LONGEST),
         "duration": np.bincount((end - start - 1) // _HALF_HOUR, each, half_hours),
-        "type": np.bincount(chains[day, start], each, len(ACTIVITY_TYPES)),
-        "start_time": np.bincount(start[inner_start] // _HALF_HOUR, each[inner_start], half_hours),
-        "end_time": np.bincount(end[inner_end] // _HALF_HOUR, each[inner_end], half_hours),
+        "type": np.bincount(kind, each, len(ACTIVITY_TYPES)),
+        "start_time": np.bincount(start[away] // _HOUR, each[away], hours),
+        "end_time": np.bincount((end[away] - 1) // _HOUR, each[away], hours),
     }
+    return {name: values.astype(np.float64) for name, values in counts.items()}
 
 
 def chain_divergences(

@@ -41,10 +41,10 @@ def test_histograms_of_a_day_by_hand():
     # 8 h, 9 h, 15 min and 6 h 45 min: half-hour bins 15, 17, 0, 13.
     assert np.flatnonzero(found["duration"]).tolist() == [0, 13, 15, 17]
     assert found["type"].tolist() == [4, 2, 0, 0, 0, 0, 2] + [0] * 8
-    assert np.flatnonzero(found["start_time"]).tolist() == [16, 34]
-    assert found["start_time"][34] == 4  # the meal at 17:00 and home at 17:15
-    assert np.flatnonzero(found["end_time"]).tolist() == [16, 34]
-    assert found["end_time"].sum() == 6
+    # Work from 8:00, the meal from 17:00; they end at 17:00 (bin 16) and 17:15.
+    assert np.flatnonzero(found["start_time"]).tolist() == [8, 17]
+    assert np.flatnonzero(found["end_time"]).tolist() == [16, 17]
+    assert found["end_time"].sum() == found["start_time"].sum() == 4
 
 
 def test_runs_do_not_join_across_days():
