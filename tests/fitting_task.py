@@ -75,6 +75,8 @@ class Regression:
         if self.fault == "no total":
             return {}
         batch = {"x": torch.from_numpy(self.x.copy()), "y": torch.from_numpy(self.y.copy())}
+        device = next(model.parameters()).device
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
         return {"total": float(model(batch, 1.0)["total"])}
 
     def _disturb(self, epoch: int, index: int, rank: int) -> None:

@@ -6,6 +6,7 @@ and the configuration; ``resume`` goes on from there.
 """
 
 import json
+import logging
 import shutil
 import threading
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from raygen.errors import ClusterError, ConfigError, RaygenError, StageError
 from training import state as states
 from training.recipe import LoopConfig
 from training.worker import PROGRESS, Task, work
+
+log = logging.getLogger(__name__)
 
 _DIRECTORY = "training"
 _RUN = "run"
@@ -182,9 +185,10 @@ def _run(trainer: Any, storage: Path) -> Any:  # noqa: ANN401
         transient=True,
     ) as progress:
         bar = progress.add_task("training", total=None, text="starting the workers")
+        logged = 0
         while thread.is_alive():
             thread.join(_POLL_S)
-            _update(progress, bar, storage / PROGRESS)
+            logged = _update(progress, bar, storage / PROGRESS, logged)
     if errors:
         _raise(errors[0])
     return results[0].checkpoint
@@ -202,13 +206,19 @@ def _raise(error: BaseException) -> NoReturn:
     raise StageError(msg) from found
 
 
-def _update(progress: Progress, bar: TaskID, path: Path) -> None:
+def _update(progress: Progress, bar: TaskID, path: Path, logged: int) -> int:
+    """Show the workers' progress and log a new epoch's row; return the epochs logged."""
     try:
         now = json.loads(path.read_text())
     except FileNotFoundError:  # the workers are starting
-        return
-    text = f"epoch {now['epoch'] + 1}/{now['epochs']}, loss {now['total']:.4g}"
+        return logged
+    text = f"{now['epoch']} of {now['epochs']} epochs, loss {now['loss']:.4g}"
     progress.update(bar, total=now["steps"], completed=now["step"], text=text)
+    if now["epoch"] > logged:
+        values = {k: v for k, v in now["row"].items() if k not in ("epoch", "step")}
+        line = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        log.info("epoch %d of %d: %s", now["epoch"], now["epochs"], line)
+    return now["epoch"]
 
 
 def _result(checkpoint: Any, storage: Path) -> FitResult:  # noqa: ANN401

@@ -54,9 +54,19 @@ class State:
         if better:
             self.best_epoch = self.epoch - 1
             self.best_total = math.inf if total is None else total
-        elif patience and self.epoch - 1 - self.best_epoch >= patience:
+        elif self._impatient(patience):
             self.stopped = "patience"
         return better
+
+    def go_on(self, patience: int, max_seconds: float) -> None:
+        """Take back the stop of an earlier run where the limits now allow to go on."""
+        if self.stopped == "patience" and not self._impatient(patience):
+            self.stopped = ""
+        if self.stopped == "max_seconds" and (not max_seconds or self.seconds < max_seconds):
+            self.stopped = ""
+
+    def _impatient(self, patience: int) -> bool:
+        return 0 < patience <= self.epoch - 1 - self.best_epoch
 
 
 def write(directory: Path, state: State, best: dict[str, Tensor]) -> None:

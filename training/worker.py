@@ -23,7 +23,8 @@ from training.recipe import LoopConfig
 from training.state import State
 
 PROGRESS = "progress.json"
-"""File of the first worker's progress, for the driver: step, steps, epoch, epochs, total."""
+"""File of the first worker's progress, for the driver: step, steps, epoch, epochs, the last loss,
+and the curve's last row."""
 
 _PROGRESS_S = 0.5  # seconds between two writes of it
 
@@ -97,6 +98,7 @@ def _work(settings: dict[str, Any]) -> None:
     device = torch.device("cpu")
     if config.device == "cuda":
         device = ray.train.torch.get_device()
+        torch.cuda.set_device(device)
     _seed(config, -1, 0)  # the same initial weights on every worker
     engine = Engine(task.model(), config, device)
     worker = Worker(task, config, settings["storage"], rank, world, device, engine, 0)
@@ -107,6 +109,7 @@ def _work(settings: dict[str, Any]) -> None:
         with checkpoint.as_directory() as directory:
             engine.load(Path(directory))
             state, best = states.read(Path(directory))
+        state.go_on(config.patience, config.max_seconds)
     worker.begun = time.monotonic() - state.seconds
     while state.epoch < config.epochs and not state.stopped:
         best = _epoch(worker, state, best)
@@ -129,6 +132,7 @@ def _epoch(worker: Worker, state: State, best: dict[str, Tensor]) -> dict[str, T
     if state.add(row, worker.config.patience):
         best = tensors
     _report(worker, state, best)
+    _show(worker, state, row["train_total"])
     return best
 
 
@@ -143,7 +147,8 @@ def _train(worker: Worker, state: State) -> dict[str, float]:
         sums = {name: sums[name] + loss if sums else loss for name, loss in losses.items()}
         state.step += 1
         taken += 1
-        _show(worker, state, total, losses["total"])
+        if time.monotonic() - worker.shown > _PROGRESS_S:
+            _show(worker, state, float(losses["total"]))
         if worker.config.max_seconds and _late(worker):
             state.stopped = "max_seconds"
             break
@@ -232,17 +237,17 @@ def _from_first(row: dict[str, float]) -> dict[str, float]:
     return rows[0]
 
 
-def _show(worker: Worker, state: State, total: int, loss: Tensor) -> None:
-    now = time.monotonic()
-    if worker.rank != 0 or now - worker.shown < _PROGRESS_S:
+def _show(worker: Worker, state: State, loss: float) -> None:
+    if worker.rank != 0:
         return
-    worker.shown = now
+    worker.shown = time.monotonic()
     text = {
         "step": state.step,
-        "steps": total,
+        "steps": worker.steps * worker.config.epochs,
         "epoch": state.epoch,
         "epochs": worker.config.epochs,
-        "total": float(loss),
+        "loss": loss,
+        "row": state.curve[-1] if state.curve else {},
     }
     scratch = worker.storage / f"{PROGRESS}.tmp"
     scratch.write_text(json.dumps(text))

@@ -72,8 +72,9 @@ fit(task, config, pathlib.Path(sys.argv[1]), address="local")
 """
 
 
-def test_a_killed_run_resumes_to_the_same_weights(undisturbed, tmp_path):
-    # The workers of the first run halt in the third epoch, where the driver is killed.
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_resumes_to_the_same_weights(end, undisturbed, tmp_path):
+    # The workers of the first run halt in the third epoch, where the driver is ended.
     output, mark = tmp_path / "run", tmp_path / "stalled"
     command = [sys.executable, "-c", DRIVER, str(output), str(TESTS), str(mark)]
     driver = subprocess.Popen(command, cwd=TESTS.parent)
@@ -84,7 +85,8 @@ def test_a_killed_run_resumes_to_the_same_weights(undisturbed, tmp_path):
             time.sleep(0.2)
         assert mark.exists(), driver.poll()
         family = psutil.Process(driver.pid).children(recursive=True)
-        os.kill(driver.pid, signal.SIGKILL)
+        os.kill(driver.pid, end)
+        assert driver.wait(timeout=60) == -end  # Python dies of an interrupt by the signal itself
     finally:
         driver.kill()
         driver.wait()

@@ -170,3 +170,18 @@ def test_stops_when_the_time_is_up_and_goes_on_with_more(tmp_path: Path):
     assert [row["epoch"] for row in again.curve] == [0, 1, 2, 3, 4]
     assert again.curve[0] == found.curve[0]
     assert math.isfinite(again.curve[-1]["validation_total"])
+    finished = fit(regression(), more, tmp_path, resume=True)
+    assert finished.curve == again.curve
+    assert finished.tensors["out.weight"].equal(again.tensors["out.weight"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_cuda_comes_close_to_the_cpu(stage, fitted, tmp_path):
+    config = LOOP.model_copy(
+        update={"gradient_accumulation": 4, "device": "cuda", "zero_stage": stage}
+    )
+    found = fit(regression(), config, tmp_path)
+    want = [row["validation_total"] for row in fitted.curve]
+    assert [row["validation_total"] for row in found.curve] == pytest.approx(want, rel=1e-2)

@@ -74,6 +74,19 @@ def test_state_keeps_the_best_epoch_and_loses_patience():
     assert state.stopped == "patience"
 
 
+def test_a_stopped_training_goes_on_under_wider_limits():
+    state = State(epoch=4, best_epoch=1, seconds=50.0, stopped="patience")
+    state.go_on(2, 0.0)
+    assert state.stopped == "patience"
+    state.go_on(3, 0.0)
+    assert state.stopped == ""
+    state.stopped = "max_seconds"
+    state.go_on(0, 50.0)
+    assert state.stopped == "max_seconds"
+    state.go_on(0, 51.0)
+    assert state.stopped == ""
+
+
 def test_without_validation_the_last_epoch_is_the_best():
     state = State()
     assert all(state.add({"epoch": float(epoch)}, 0) for epoch in range(3))
