@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +139,13 @@ def test_same_seed_same_sample_and_another_seed_another(tables, sample):
     for name, column in vars(sample).items():
         assert column.tobytes() == getattr(again, name).tobytes(), name
     assert sample.income.tobytes() != other.income.tobytes()
+
+
+ATUS = Path(__file__).parents[2].parent / "shared/data/atus"
+
+
+@pytest.mark.skipif(not ATUS.is_dir(), reason="the time-use survey is not at ../shared/data/atus")
+def test_shipped_tables_are_those_that_the_survey_gives(tmp_path):
+    path = tmp_path / "tables.json"
+    seed_tables.save(seed_tables.fit(ATUS), path)
+    assert path.read_bytes() == seed_tables.SHIPPED.read_bytes()
