@@ -15,6 +15,7 @@ from scipy.spatial import KDTree
 
 from raygen.city_files.geometry import (
     CityGeometry,
+    Triangles,
     city_geometry,
     inner_points,
     projected,
@@ -129,12 +130,8 @@ class City:
     poi_xy: FloatArray
     """Shape (P, 2): projected metres."""
 
-    triangle_start: Int32Array
-    """Shape (Z + 1,); see ``Triangles``."""
-    triangle_corners: FloatArray
-    """Shape (T, 3, 2)."""
-    triangle_cumulative: FloatArray
-    """Shape (T,)."""
+    triangles: Triangles
+    """The zones' polygons as triangles, for ``sample_points``."""
 
     controls: pa.Table
     """Marginals of each zone, in zone rows' order: ``layout.CONTROLS``."""
@@ -154,13 +151,7 @@ class City:
         xy
             Shape (M, 2): projected metres.
         """
-        first, last = self.triangle_start[zone_rows], self.triangle_start[zone_rows + 1] - 1
-        at = np.searchsorted(self.triangle_cumulative, zone_rows + uniform[:, 0], side="right")
-        corners = self.triangle_corners[np.clip(at, first, last)]  # (M, 3, 2)
-        # Osada et al., "Shape distributions", ACM TOG 21 (2002), Eq. 1: uniform in a triangle.
-        root = np.sqrt(uniform[:, 1])
-        weight = np.stack([1 - root, root * (1 - uniform[:, 2]), root * uniform[:, 2]], axis=1)
-        return np.einsum("mk,mkd->md", weight, corners)
+        return self.triangles.points(zone_rows, uniform)
 
     def to_lonlat(self, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the longitudes and latitudes of projected points of shape (M, 2)."""
@@ -274,7 +265,6 @@ def _zone_fields(tables: CityTables, geometry: CityGeometry) -> dict[str, Any]:
     zones = tables.zones
     words = zones.column("subregion").to_pylist()
     names = tuple(sorted(set(words)))
-    pieces = triangulate(geometry.zones)
     return {
         "zone_id": zones.column("zone_id").to_numpy(),
         "subregion": np.array([names.index(word) for word in words], dtype=np.int16),
@@ -287,9 +277,7 @@ def _zone_fields(tables: CityTables, geometry: CityGeometry) -> dict[str, Any]:
         "college_places": zones.column("college_places").to_numpy(),
         "area_m2": zones.column("area_m2").to_numpy(),
         "commute_target_s": numbers(zones, "mean_commute_s").astype(np.float32),
-        "triangle_start": pieces.start,
-        "triangle_corners": pieces.corners,
-        "triangle_cumulative": pieces.cumulative,
+        "triangles": triangulate(geometry.zones),
     }
 
 

@@ -128,7 +128,7 @@ def _pois(polygons: np.ndarray) -> tuple[pa.Table, np.ndarray, np.ndarray]:
     kind = np.repeat(np.arange(len(POI_TYPES)), POIS_PER_TYPE)
     weight = POPULATION + JOBS.sum(axis=1)
     zone = rng.choice(6, size=len(kind), p=weight / weight.sum())
-    xy = draw_points(polygons[zone], rng)
+    xy = draw_points(polygons, zone, rng)
     category = np.array([POI_TYPES[k].category for k in kind])
     return poi_table(kind, ZONE_ID[zone], xy, CRS), xy, category
 

@@ -22,16 +22,9 @@ SMOOTHING = 1.0
 has the city's distribution."""
 
 
-def draw_points(polygons: ShapeArray, rng: np.random.Generator) -> FloatArray:
-    """Return a uniform point in each polygon, shape (M, 2), in the polygons' CRS."""
-    pieces = triangulate(polygons)
-    uniform = rng.random((len(polygons), 3))
-    rows = np.arange(len(polygons))
-    at = np.searchsorted(pieces.cumulative, rows + uniform[:, 0], side="right")
-    corners = pieces.corners[np.clip(at, pieces.start[:-1], pieces.start[1:] - 1)]
-    root = np.sqrt(uniform[:, 1])  # Osada et al. 2002, Eq. 1
-    weight = np.stack([1 - root, root * (1 - uniform[:, 2]), root * uniform[:, 2]], axis=1)
-    return np.einsum("mk,mkd->md", weight, corners)
+def draw_points(polygons: ShapeArray, rows: IntArray, rng: np.random.Generator) -> FloatArray:
+    """Return uniform points in the polygons of these rows, shape (M, 2), in the polygons' CRS."""
+    return triangulate(polygons).points(rows, rng.random((len(rows), 3)))
 
 
 def poi_table(kind: IntArray, zone_id: npt.NDArray[np.int32], xy: FloatArray, crs: str) -> pa.Table:

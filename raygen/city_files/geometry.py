@@ -61,6 +61,28 @@ class Triangles:
     corners: FloatArray
     cumulative: FloatArray
 
+    def points(self, rows: npt.NDArray[np.integer], uniform: FloatArray) -> FloatArray:
+        """Return uniform points in zones.
+
+        Parameters
+        ----------
+        rows
+            Zone rows, shape (M,).
+        uniform
+            Draws in [0, 1) of shape (M, 3): which triangle, and where in it.
+
+        Returns
+        -------
+        xy
+            Shape (M, 2).
+        """
+        at = np.searchsorted(self.cumulative, rows + uniform[:, 0], side="right")
+        corners = self.corners[np.clip(at, self.start[rows], self.start[rows + 1] - 1)]  # (M, 3, 2)
+        # Osada et al., "Shape distributions", ACM TOG 21 (2002), Eq. 1: uniform in a triangle.
+        root = np.sqrt(uniform[:, 1])
+        weight = np.stack([1 - root, root * (1 - uniform[:, 2]), root * uniform[:, 2]], axis=1)
+        return np.einsum("mk,mkd->md", weight, corners)
+
 
 def triangulate(polygons: ShapeArray) -> Triangles:
     """Cut each polygon into triangles, none outside it."""

@@ -141,6 +141,10 @@ SCHEMAS = {
 """Columns of each table; a file may have more."""
 
 
+Provenance = Literal["observed", "calibrated", "synthesised", "assumed"]
+"""A word of ``raygen.taxonomy.PROVENANCE``."""
+
+
 class Source(Section):
     """A data set that the city was made from."""
 
@@ -172,7 +176,7 @@ class CityCard(Section):
     sources: tuple[Source, ...] = ()
     """What the city was made from."""
 
-    provenance: dict[str, Literal["observed", "calibrated", "synthesised", "assumed"]]
+    provenance: dict[str, Provenance]
     """How the figures of a table, or of ``table.column``, came to be known."""
 
     notes: dict[str, str] = Field(default={})

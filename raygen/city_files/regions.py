@@ -49,11 +49,15 @@ def cover(zones: ShapeArray, crs: str) -> tuple[CellArray, ShapeArray]:
     cells, polygons
         Cell ids (uint64) of shape (R,), ascending, and their polygons in EPSG:4326.
     """
-    settled = np.array([shapely.union_all(zones)], dtype=np.object_)
-    shape = shapes_to_degrees(settled, crs)[0]
-    found = h3.h3shape_to_cells_experimental(
-        h3.geo_to_h3shape(shape), H3_RESOLUTION, contain="overlap"
-    )
+    # Zone by zone: the union of all has holes and slivers that h3 does not always fill.
+    shapes = shapely.get_parts(shapes_to_degrees(zones, crs))
+    found: set[str] = set()
+    for shape in shapes.tolist():
+        found.update(
+            h3.h3shape_to_cells_experimental(
+                h3.geo_to_h3shape(shape), H3_RESOLUTION, contain="overlap"
+            )
+        )
     ids = np.array(sorted(h3.str_to_int(cell) for cell in found), dtype=np.uint64)
     polygons = cell_polygons(ids)
     kept = np.unique(overlaps(shapes_to_metres(polygons, crs), zones).region)
