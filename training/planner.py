@@ -91,7 +91,7 @@ def train(
     result = fit(task, recipe.loop, output, resume, address)
     _write_weights(recipe, task, corpus, result, output)
     (output / _ACTIVATIONS).unlink(missing_ok=True)
-    planner = fill_tables(output, recipe.table_cities)
+    planner = fill_tables(output, recipe.table_cities, recipe.model.base_model)
     scores = evaluate(planner, corpus, recipe)
     (output / _SCORES).write_text(json.dumps(scores, indent=2) + "\n")
     write_curve(output, result.curve)
@@ -99,9 +99,10 @@ def train(
     return output
 
 
-def fill_tables(output: Path, cities: tuple[str, ...]) -> Planner:
+def fill_tables(output: Path, cities: tuple[str, ...], base_model: str) -> Planner:
     """Ask the planner in ``output`` every state of cities; write each table beside the weights."""
-    planner = load_planner(output.parent, PlannerConfig(), ComputeConfig())
+    asked = PlannerConfig(base_model=base_model)
+    planner = load_planner(output.parent, asked, ComputeConfig())
     for city in cities:
         name = plan_table.file_name(planner.table(city).address)
         planner.fill(city, output / name)
@@ -180,7 +181,9 @@ def _write_weights(
     below = _layers(recipe.model.base_model) - layers
     tensors = trained_tensors(result.tensors, below)
     tensors["codebook"] = torch.from_numpy(corpus.codebook.codes.astype(np.float32))
-    checkpoints.save(output, MODEL, task.architecture, tensors, _provenance(corpus))
+    checkpoints.save(
+        output, MODEL, task.architecture, tensors, _provenance(corpus, task.architecture)
+    )
 
 
 def _layers(base_model: str) -> int:
@@ -207,7 +210,7 @@ def _figures(row: Score) -> dict[str, float]:
     return {name: value for name, value in asdict(row).items() if np.isfinite(value)}
 
 
-def _provenance(corpus: Corpus) -> dict[str, str]:
+def _provenance(corpus: Corpus, architecture: PlannerArchitecture) -> dict[str, str]:
     counts = corpus.counts
     return {
         "survey": f"czechia_hts, train split of {counts['survey persons']} persons: times, "
@@ -215,7 +218,8 @@ def _provenance(corpus: Corpus) -> dict[str, str]:
         "phone": f"beijing_geolife, {counts['phone days']} train days: times observed, POI "
         "distributions calibrated",
         "tomorrow": "first arrival of the next day taken from the same day: assumed",
-        "base_model": "SmolLM2-135M-Instruct, Apache-2.0, frozen",
+        "base_model": f"{architecture.base_model} (SHA-256 {architecture.base_digest[:12]}…), "
+        "frozen",
     }
 
 
@@ -234,7 +238,7 @@ def _write_card(
             summary="Maps a plan state (role, slot of arrival, POI distribution of the place) to "
             "the distribution of the next arrival's half-hour and of its POI categories: the "
             "travel planner of UniMob, section 3.2, on a causal language model with LoRA.",
-            data=_provenance(corpus),
+            data=_provenance(corpus, architecture),
             architecture=architecture,
             loop=recipe.loop,
             seconds=result.seconds,

@@ -205,8 +205,8 @@ def test_the_probe_beats_the_zero_start_and_training_goes_on_from_it(task):
     net.head.linear.bias.data.zero_()
     assert start < 0.8 * task.validate(net)["total"]
     net = task.model()
-    optimiser = torch.optim.Adam([w for w in net.parameters() if w.requires_grad], lr=3e-3)
-    for _ in range(4):
+    optimiser = torch.optim.Adam([w for w in net.parameters() if w.requires_grad], lr=3e-4)
+    for _ in range(8):
         for batch in islice(task.batches(0, 0, 1), 7):
             optimiser.zero_grad()
             net(batch, 0.5)["total"].backward()
