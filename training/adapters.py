@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 MODEL = "adapters"
 _DAY_MIN = 1440.0
 _TUESDAY, _SATURDAY = 1, 5
+_OPEN_DAYS = 48  # days of a group in Algorithm 2
 _PRESCHOOL_SHARE = 5 / 15  # of children under 15 are under 5, few of them at a school (assumed)
 
 
@@ -56,19 +57,19 @@ class FitSection(Section):
     method: Literal["closed_loop", "algorithm_2"] = "closed_loop"
     """What is written; the other is reported."""
 
-    rounds: Annotated[int, Field(ge=1)] = 24
+    rounds: Annotated[int, Field(ge=1)] = 10
     """Rounds of the closed loop; the rate falls as 1 / √round."""
 
-    rate: Annotated[float, Field(gt=0)] = 0.7
+    rate: Annotated[float, Field(gt=0)] = 0.8
     """First η of the closed loop."""
 
     bound: Annotated[float, Field(gt=0)] = 3.0
     """Greatest absolute adapter value."""
 
-    people: Annotated[int, Field(ge=1)] = 600
+    people: Annotated[int, Field(ge=1)] = 300
     """Days generated for each group in a round."""
 
-    average: Annotated[int, Field(ge=1)] = 8
+    average: Annotated[int, Field(ge=1)] = 4
     """Last rounds whose adapters are averaged, against the noise of a round."""
 
 
@@ -267,7 +268,7 @@ def _algorithm_2(
     for group in groups:
         rng = seeds.stream(recipe.seed, "adapters-open", group.kind, group.row)
         mine = np.flatnonzero((pool.kind == group.kind) & (pool.person == group.people[0]).all(1))
-        entries = rng.choice(mine, 128)
+        entries = rng.choice(mine, _OPEN_DAYS)
         days = pool.chains[pool.day[entries]].astype(np.int64)
         hidden = paper_mask(pool.chains[pool.day[entries]], 0.7, rng)
         week_day = np.where(group.kind == 1, _SATURDAY, _TUESDAY)
