@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import resource
+import sys
 import time
 from pathlib import Path
 
@@ -139,14 +140,15 @@ def shape_rows(fit: PopulationFit) -> list[dict[str, object]]:
 
 
 def write(rows: list[dict[str, object]], fit: PopulationFit, city: City, output: Path) -> None:
-    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+    threads = ", ".join(f"{name}={os.environ.get(name, 'unset')}" for name in names)
     head = {
         "name": "population-fit",
-        "command": "OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python tests/bench/population.py",
+        "command": " ".join(["python tests/bench/population.py", *sys.argv[1:]]),
         "data": f"{city.name}, {len(city.zone_id)} zones, digest {city.digest[:12]}; "
         "seed tables calibrated to ATUS 2003-2016",
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"threads {threads}",
+        f"{threads}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rows": rows,
     }
