@@ -249,6 +249,8 @@ def _generated_minutes(
     minutes: list[npt.NDArray[np.float64]] = []
     for kind, week_day in ((0, _TUESDAY), (1, _SATURDAY)):
         mine = [group for group in groups if group.kind == kind]
+        if not mine:
+            continue
         people = np.concatenate([group.people for group in mine])
         employed = np.concatenate([group.employed for group in mine])
         uniform = seeds.uniforms(seed, f"{stage}:{kind}", np.arange(len(people)), SLOTS + 1)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from raygen import checkpoints, seeds
 from raygen.config import Section
+from raygen.errors import DataError
 from raygen.models.reconstruction import (
     MASK,
     PRESETS,
@@ -23,7 +24,7 @@ from raygen.models.reconstruction import (
     ReconstructionConfig,
 )
 from raygen.taxonomy import SLOTS
-from training.chain_data import ChainPool, DataSection, load_chains
+from training.chain_data import WEEKEND, ChainPool, DataSection, load_chains
 from training.chain_masks import dyadic_views, masked_share, paper_mask
 from training.loop import fit
 from training.recipe import Recipe
@@ -48,6 +49,9 @@ class LossSection(Section):
 
     batch: Annotated[int, Field(ge=1)] = 128
     """Whole days of a batch; coarser grids take as many more as hold the same slots."""
+
+    validation_days: Annotated[int, Field(ge=10)] = 2000
+    """Held-out days whose likelihood picks the best epoch."""
 
     weekend_share: Annotated[float, Field(ge=0, lt=1)] = 0.35
     """Share of weekend days among the examples."""
@@ -112,7 +116,9 @@ class ReconstructionTask:
         if not isinstance(objective, Objective):
             msg = f"reconstruction: validate needs an Objective, got {type(model).__name__}"
             raise TypeError(msg)
-        return day_likelihood(objective.model, self.validation, 2000, self.seed)
+        return day_likelihood(
+            objective.model, self.validation, self.loss.validation_days, self.seed
+        )
 
 
 def batch_of(
@@ -153,7 +159,12 @@ def day_likelihood(
     Returns
     -------
     likelihood
-        ``total`` and ``weekend``.
+        ``total`` and, where there are any, ``weekend``.
+
+    Raises
+    ------
+    DataError
+        If no weekday was drawn.
     """
     rng = seeds.stream(seed, "reconstruction-validation")
     entries = pool.sample(days, rng)
@@ -167,8 +178,12 @@ def day_likelihood(
             target = batch["target"][part][:, torch.from_numpy(asked)]
             nats = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
             total[part] += nats.view_as(target).sum(1)
-    weekend = torch.from_numpy(pool.kind[entries] == 1)
-    return {"total": float(total[~weekend].mean()), "weekend": float(total[weekend].mean())}
+    weekend = torch.from_numpy(pool.kind[entries] == WEEKEND)
+    if weekend.all():
+        msg = f"reconstruction: {days} held-out days hold no weekday"
+        raise DataError(msg)
+    found = {"total": float(total[~weekend].mean())}
+    return found | ({"weekend": float(total[weekend].mean())} if weekend.any() else {})
 
 
 def task_of(recipe: ReconstructionRecipe) -> ReconstructionTask:
