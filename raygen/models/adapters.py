@@ -18,14 +18,10 @@ import torch
 from torch import Tensor
 
 from raygen.config import Section
+from raygen.survey import GROUP_ROWS
 from raygen.taxonomy import ACTIVITY_TYPES
 
 FloatArray = npt.NDArray[np.float64]
-
-GROUP_ROWS = 13
-"""12 demographic groups, and children under 15."""
-
-CHILD_ROW = 12
 
 
 class AdapterConfig(Section):

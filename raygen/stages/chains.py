@@ -16,13 +16,14 @@ import torch
 from raygen import checkpoints, seeds
 from raygen.config import ChainConfig, ComputeConfig
 from raygen.errors import DataError, WeightsError
-from raygen.models.adapters import CHILD_ROW, AdapterConfig, Adapters
+from raygen.models.adapters import AdapterConfig, Adapters
 from raygen.models.reconstruction import (
     MASK,
     Reconstruction,
     ReconstructionConfig,
     generate,
 )
+from raygen.survey import CHILD_ROW
 from raygen.taxonomy import (
     ACTIVITY_TYPES,
     EMPLOYMENT,
