@@ -30,7 +30,11 @@ class PlannerData(Section):
     """Weight of the phone days beside the survey's 1."""
 
     cities: tuple[str, ...] = ("Prague", "Brno", "Ostrava", "Plzen", "Liberec", "Olomouc")
-    """Cities of the survey that the prompts name in turn."""
+    """Cities that the survey's prompts name in turn; plans are taken to be alike whatever the
+    name (assumed), and a planner that saw few names hangs on them."""
+
+    names_per_place: Annotated[int, Field(ge=1)] = 1
+    """Cities that the prompts of one place name."""
 
     phone_city: str = "Beijing"
     """City that the phone template names."""

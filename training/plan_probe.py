@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from raygen.models.plan_net import OutputLayer, divergence, tree_hidden
 from raygen.taxonomy import PLAN_SLOTS
-from training.plan_task import FloatArray, GroupTargets, place_batch
+from training.plan_task import FloatArray, Group, GroupTargets, place_batch
 
 _STEPS = 300
 _RATE = 1e-2
@@ -24,7 +24,11 @@ _LEAST_DEVIATION = 1e-3
 
 
 def probe_heads(
-    upper: nn.Module, activations: Path, targets: GroupTargets, hidden: int
+    upper: nn.Module,
+    activations: Path,
+    targets: GroupTargets,
+    names: dict[Group, tuple[str, ...]],
+    hidden: int,
 ) -> tuple[FloatArray, FloatArray]:
     """Fit the heads to the hidden states of the language model as it is.
 
@@ -36,6 +40,8 @@ def probe_heads(
         File of ``training.plan_task.write_activations``.
     targets
         Places and what followed there.
+    names
+        Cities that a place's prompts name: as many inputs with the same targets.
     hidden
         Width of the hidden state, H.
 
@@ -44,30 +50,42 @@ def probe_heads(
     weight, bias
         Of ``OutputLayer.linear``: shapes (110, H) and (110,).
     """
-    states_NH = _hidden_states(upper, activations, targets)
+    states_NH, place = _hidden_states(upper, activations, targets, names)
     mean_H = states_NH.mean(dim=0)
     deviation_H = states_NH.std(dim=0).clamp(min=_LEAST_DEVIATION)
-    head = _fit((states_NH - mean_H) / deviation_H, targets, OutputLayer(hidden))
+    head = _fit((states_NH - mean_H) / deviation_H, place, targets, OutputLayer(hidden))
     weight = head.linear.weight.detach() / deviation_H
     bias = head.linear.bias.detach() - weight @ mean_H
     return weight.numpy(), bias.numpy()
 
 
 @torch.no_grad()
-def _hidden_states(upper: nn.Module, activations: Path, targets: GroupTargets) -> Tensor:
+def _hidden_states(
+    upper: nn.Module,
+    activations: Path,
+    targets: GroupTargets,
+    names: dict[Group, tuple[str, ...]],
+) -> tuple[Tensor, Tensor]:
+    """Return hidden states (N, H), 48 of each prompt's place, and the prompts' places (N / 48,)."""
     states: list[Tensor] = []
+    places: list[int] = []
     with safe_open(activations, "pt") as file:
-        for index in range(len(targets.groups)):
-            batch = place_batch(file, targets, index, 1.0)
-            states.append(tree_hidden(upper, batch["instruction"], batch["place"], batch["times"]))
-    return torch.cat(states)
+        for index, group in enumerate(targets.groups):
+            for name in names[group]:
+                batch = place_batch(file, targets, index, 1.0, name)
+                pieces = (batch["instruction"], batch["place"], batch["times"])
+                states.append(tree_hidden(upper, *pieces))
+                places.append(index)
+    return torch.cat(states), torch.tensor(places)
 
 
-def _fit(inputs_NH: Tensor, targets: GroupTargets, head: OutputLayer) -> OutputLayer:
-    slot_N = torch.arange(PLAN_SLOTS).repeat(len(targets.groups))
-    time_NM = torch.from_numpy(targets.time).flatten(0, 1)
-    poi_ND = torch.from_numpy(targets.poi).flatten(0, 1)
-    weight_N = torch.from_numpy(targets.weight * targets.mass[:, None]).flatten()
+def _fit(inputs_NH: Tensor, place: Tensor, targets: GroupTargets, head: OutputLayer) -> OutputLayer:
+    slot_N = torch.arange(PLAN_SLOTS).repeat(len(place))
+    time_NM = torch.from_numpy(targets.time)[place].flatten(0, 1)
+    poi_ND = torch.from_numpy(targets.poi)[place].flatten(0, 1)
+    prompts = place.bincount()[place]
+    mass = torch.from_numpy(targets.weight * targets.mass[:, None])[place] / prompts[:, None]
+    weight_N = mass.flatten()
     optimiser = torch.optim.Adam(head.parameters(), lr=_RATE)
     for step in range(_STEPS):
         for group in optimiser.param_groups:

@@ -17,6 +17,7 @@ from raygen.city import open_city
 from raygen.config import ComputeConfig, PlannerConfig, load
 from raygen.models.codebook import jsd
 from raygen.models.planner import MODEL, Planner, load_planner
+from raygen.models.prompts import PHONE
 from raygen.results import Results, Row
 from raygen.stages.recursion import plan_recursive
 from raygen.survey import SPLITS, Survey, read_survey
@@ -24,12 +25,15 @@ from raygen.taxonomy import PLAN_SLOTS
 from training.plan_data import Corpus, read_corpus
 from training.plan_places import places
 from training.plan_states import survey_roles
+from training.plan_task import group_targets
 from training.planner import PlannerRecipe, evaluate
 
 FloatArray = npt.NDArray[np.float64]
 
 _ASKED_PLACES = 12
 _SAMPLE = 4000
+_UNSEEN = ("Chicago", "Vienna", "Cape Town")  # cities that no training prompt names
+_TINY = 1e-12
 
 
 def main() -> int:
@@ -38,6 +42,7 @@ def main() -> int:
     corpus = read_corpus(recipe.data, recipe.model.codes, recipe.seed)
     planner = load_planner(checkpoints.SHIPPED, PlannerConfig(), ComputeConfig())
     rows = _next_arrivals(evaluate(planner, corpus, recipe))
+    rows += _names(planner, corpus, recipe)
     rows += _whole_days(planner, recipe)
     rows += _codebook(planner, corpus, recipe)
     rows += _speed(planner, recipe.table_cities[0])
@@ -50,7 +55,7 @@ def main() -> int:
         notes=[
             "nll: mean −log probability of the half-hour of the next arrival, nats. JSD base 2 "
             "over cells (role, slot of arrival), by weight. The survey is asked as Los Angeles "
-            "County, a city that no training prompt names.",
+            "County, one of the names in the training prompts.",
             "Floor: validation against test persons; even against odd validation days.",
             "Algorithm 1 draws whole days from midnight at home; the survey's days hold only "
             "people who travelled.",
@@ -76,6 +81,25 @@ def _next_arrivals(scores: dict[str, dict[str, float]]) -> list[Row]:
                         baseline_name=name,
                     )
                 )
+    return rows
+
+
+def _names(planner: Planner, corpus: Corpus, recipe: PlannerRecipe) -> list[Row]:
+    """Ask the heaviest held-out places under cities that the prompts named, and never named."""
+    held = group_targets(corpus.validation, recipe.validation_coverage)
+    kept = [index for index, (traveller, _) in enumerate(held.groups) if traveller != PHONE]
+    weight = held.weight[kept] * held.mass[kept, None]
+    weight /= weight.sum()
+    rows: list[Row] = []
+    for city in (recipe.table_cities[0], *_UNSEEN):
+        groups = [held.groups[index] for index in kept]
+        answers = [slots for _, slots, _ in planner.model().ask(city, groups)]
+        log_q = np.log(np.maximum(np.stack(answers).astype(np.float64), _TINY))
+        nll = -(weight[..., None] * held.time[kept] * log_q).sum()
+        seen = "named in training" if city in recipe.data.cities else "never named"
+        rows.append(
+            Row(case=f"heaviest places as {city} ({seen})", metric="time_nll", value=float(nll))
+        )
     return rows
 
 

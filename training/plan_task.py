@@ -8,6 +8,7 @@ weighted by √weight, which keeps the loss's expectation and its variance low.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,10 @@ class PlannerTask:
     """File of ``write_activations``, on a disk that every worker sees."""
     train: GroupTargets
     validation: GroupTargets
+    names: dict[Group, tuple[str, ...]]
+    """Cities that a place's training prompts name."""
+    held_names: dict[Group, str]
+    """City that a validation prompt names."""
     draws: int
     """Places drawn in an epoch."""
     head: tuple[FloatArray, FloatArray]
@@ -81,9 +86,13 @@ class PlannerTask:
         points = (np.arange(self.draws) + rng.random()) / self.draws
         drawn = rng.permutation(np.minimum(np.searchsorted(chance, points), len(chance) - 1))
         scale = root * root.sum()  # mass / probability
+        named = rng.random(self.draws)
+        own = slice(rank, self.draws - self.draws % world, world)
         with safe_open(self.activations, "pt") as file:
-            for index in drawn[: self.draws - self.draws % world][rank::world].tolist():
-                yield place_batch(file, self.train, index, float(scale[index]))
+            for index, share in zip(drawn[own].tolist(), named[own].tolist(), strict=True):
+                names = self.names[self.train.groups[index]]
+                name = names[int(share * len(names))]
+                yield place_batch(file, self.train, index, float(scale[index]), name)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return the losses on held-out pairs, weighted by place."""
@@ -91,7 +100,8 @@ class PlannerTask:
         device = next(model.parameters()).device
         with safe_open(self.activations, "pt") as file:
             for index, mass in enumerate(self.validation.mass.tolist()):
-                batch = place_batch(file, self.validation, index, mass)
+                name = self.held_names[self.validation.groups[index]]
+                batch = place_batch(file, self.validation, index, mass, name)
                 for name, loss in model({k: v.to(device) for k, v in batch.items()}, 1.0).items():
                     sums[name] = sums.get(name, 0.0) + float(loss.detach())
         return sums
@@ -124,14 +134,22 @@ def group_targets(states: States, share: float) -> GroupTargets:
     )
 
 
-def city_of(group: Group, cities: tuple[str, ...], phone_city: str) -> str:
-    """Return the city that a place's prompt names in training: each place one, in turn.
+def names_of(group: Group, cities: tuple[str, ...], phone_city: str, count: int) -> tuple[str, ...]:
+    """Return the cities that a place's prompts name in training: some of the list, in turn.
 
-    The survey's plans are taken to be alike in its cities (UniMob's premise), so that the planner
-    learns not to hang on the name.
+    Plans are taken to be alike whatever the city's name (UniMob's premise, assumed). Named after
+    the survey's towns alone, the planner learned to hang on the names, and its answers for another
+    city were worse than no planner's.
     """
     traveller, code = group
-    return phone_city if traveller == PHONE else cities[(7 * code + traveller) % len(cities)]
+    if traveller == PHONE:
+        return (phone_city,)
+    first = 7 * code + 11 * traveller
+    # A stride without common factors with the list's length gives different names.
+    stride = next(
+        s for s in range(len(cities) // 3 + 1, 2 * len(cities)) if gcd(s, len(cities)) == 1
+    )
+    return tuple(dict.fromkeys(cities[(first + stride * i) % len(cities)] for i in range(count)))
 
 
 @torch.no_grad()
@@ -140,7 +158,7 @@ def write_activations(
     language: LanguageModel,
     architecture: PlannerArchitecture,
     codebook: Codebook,
-    asked: dict[Group, str],
+    asked: dict[Group, tuple[str, ...]],
 ) -> None:
     """Compute the lower layers' output for places and write it, in bfloat16.
 
@@ -155,13 +173,13 @@ def write_activations(
     codebook
         POI distributions of the codes.
     asked
-        Places and the city that each prompt names.
+        Places and the cities that their prompts name.
     """
     lower = split(language.decoder, architecture.upper_layers)[0]
     times = torch.cat([language.tokens(text) for text in prompts.times()])
     tensors: dict[str, Tensor] = {}
     trunks: dict[str, DynamicCache] = {}
-    for (traveller, code), city in asked.items():
+    for (traveller, code), city in ((g, name) for g, names in asked.items() for name in names):
         trunk = f"instruction.{traveller}.{city}"
         if trunk not in trunks:
             trunks[trunk] = fork(None, 1)
@@ -169,25 +187,22 @@ def write_activations(
             tensors[trunk] = extend(lower, trunks[trunk], ids).bfloat16()
         cache = fork(trunks[trunk], 1)
         ids = language.tokens(prompts.place(codebook.codes[code]))
-        tensors[f"place.{traveller}.{code}"] = extend(lower, cache, ids).bfloat16()
+        tensors[f"place.{traveller}.{code}.{city}"] = extend(lower, cache, ids).bfloat16()
         leaves = extend(lower, fork(cache, PLAN_SLOTS), times)
-        tensors[f"times.{traveller}.{code}"] = leaves.bfloat16()
-        # Which instruction belongs to the place, by a tensor that says so.
-        tensors[f"city.{traveller}.{code}"] = torch.tensor(list(city.encode()), dtype=torch.uint8)
+        tensors[f"times.{traveller}.{code}.{city}"] = leaves.bfloat16()
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
 
 
 def place_batch(
-    file: safe_open, targets: GroupTargets, index: int, scale: float
+    file: safe_open, targets: GroupTargets, index: int, scale: float, city: str
 ) -> dict[str, Tensor]:
-    """Return the batch of a place; see ``PlannerNet.loss``. Its weights sum to ``scale``."""
+    """Return the batch of a place as a city; see ``PlannerNet.loss``. Weights sum to ``scale``."""
     traveller, code = targets.groups[index]
-    city = bytes(file.get_tensor(f"city.{traveller}.{code}").tolist()).decode()
     return {
         "instruction": file.get_tensor(f"instruction.{traveller}.{city}").float(),
-        "place": file.get_tensor(f"place.{traveller}.{code}").float(),
-        "times": file.get_tensor(f"times.{traveller}.{code}").float(),
+        "place": file.get_tensor(f"place.{traveller}.{code}.{city}").float(),
+        "times": file.get_tensor(f"times.{traveller}.{code}.{city}").float(),
         "slot": torch.arange(PLAN_SLOTS),
         "time_target": torch.from_numpy(targets.time[index]),
         "poi_target": torch.from_numpy(targets.poi[index]),

@@ -27,7 +27,7 @@ from training.model_card import ModelCard, write_card, write_curve
 from training.plan_data import Corpus, PlannerData, read_corpus
 from training.plan_probe import probe_heads
 from training.plan_scores import Answers, Score, baselines, floor, score, take
-from training.plan_task import PlannerTask, city_of, group_targets, write_activations
+from training.plan_task import PlannerTask, group_targets, names_of, write_activations
 from training.recipe import Recipe
 
 LOG = logging.getLogger(__name__)
@@ -88,11 +88,15 @@ def train(
     """
     corpus = read_corpus(recipe.data, recipe.model.codes, recipe.seed)
     task = _task(recipe, corpus, output, resume)
+    frozen = task.validate(task.model().requires_grad_(False).eval())
+    LOG.info("planner: heads alone: validation total %.4f", frozen["total"])
     result = fit(task, recipe.loop, output, resume, address)
     _write_weights(recipe, task, corpus, result, output)
     (output / _ACTIVATIONS).unlink(missing_ok=True)
     planner = fill_tables(output, recipe.table_cities, recipe.model.base_model)
     scores = evaluate(planner, corpus, recipe)
+    scores["validation, heads alone"] = frozen
+    scores["validation, with LoRA"] = _best_row(result)
     (output / _SCORES).write_text(json.dumps(scores, indent=2) + "\n")
     write_curve(output, result.curve)
     _write_card(recipe, task.architecture, corpus, result, output, scores)
@@ -118,8 +122,7 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Return the figures of ``training.plan_scores`` by set and planner, and the codebook's error.
 
-    The survey's states are asked under the first of ``table_cities``, whose name no training
-    prompt held: what is measured is what a run uses.
+    The survey's states are asked under the first of ``table_cities``, as in a run.
     """
     found: dict[str, dict[str, float]] = {
         "codebook": {
@@ -155,11 +158,18 @@ def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> 
     activations = (output / _ACTIVATIONS).resolve()
     train = group_targets(corpus.train, recipe.data.coverage)
     validation = group_targets(corpus.validation, recipe.validation_coverage)
+    data = recipe.data
+    names = {
+        group: names_of(group, data.cities, data.phone_city, data.names_per_place)
+        for group in train.groups
+    }
+    shown = recipe.table_cities[0] if recipe.table_cities else data.cities[0]
+    held = {g: data.phone_city if g[0] == PHONE else shown for g in validation.groups}
     if not (resume and activations.is_file()):
-        data = recipe.data
-        groups = dict.fromkeys([*train.groups, *validation.groups])
-        asked = {group: city_of(group, data.cities, data.phone_city) for group in groups}
-        LOG.info("planner: lower layers of %d places", len(asked))
+        asked = dict(names)
+        for group, name in held.items():
+            asked[group] = tuple(dict.fromkeys((*names.get(group, ()), name)))
+        LOG.info("planner: lower layers of %d prompts", sum(map(len, asked.values())))
         write_activations(activations, language, architecture, corpus.codebook, asked)
     LOG.info("planner: heads on the frozen language model")
     upper = split(language.decoder, architecture.upper_layers)[1]
@@ -169,8 +179,10 @@ def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> 
         activations=activations,
         train=train,
         validation=validation,
+        names=names,
+        held_names=held,
         draws=recipe.draws,
-        head=probe_heads(upper, activations, train, architecture.hidden),
+        head=probe_heads(upper, activations, train, names, architecture.hidden),
     )
 
 
@@ -206,6 +218,12 @@ def _phone_answers(planner: Planner, city: str, corpus: Corpus) -> Answers:
     return Answers(slots, categories)
 
 
+def _best_row(result: FitResult) -> dict[str, float]:
+    prefix = "validation_"
+    row = result.curve[result.best_epoch]
+    return {n.removeprefix(prefix): v for n, v in row.items() if n.startswith(prefix)}
+
+
 def _figures(row: Score) -> dict[str, float]:
     return {name: value for name, value in asdict(row).items() if np.isfinite(value)}
 
@@ -217,6 +235,7 @@ def _provenance(corpus: Corpus, architecture: PlannerArchitecture) -> dict[str, 
         "purposes and roles observed; POI distributions of stops synthesised",
         "phone": f"beijing_geolife, {counts['phone days']} train days: times observed, POI "
         "distributions calibrated",
+        "cities": "plans taken to be alike whatever city the prompt names: assumed",
         "tomorrow": "first arrival of the next day taken from the same day: assumed",
         "base_model": f"{architecture.base_model} (SHA-256 {architecture.base_digest[:12]}…), "
         "frozen",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tinyplanner
 import torch
+from safetensors import safe_open
 
 from raygen import seeds
 from raygen.mobility import Days
@@ -19,14 +20,14 @@ from training.plan_states import States, phone_states, survey_states
 from training.plan_task import (
     GroupTargets,
     PlannerTask,
-    city_of,
     group_targets,
+    names_of,
     place_batch,
     write_activations,
 )
 
 CONFIG = PlannerArchitecture(hidden=tinyplanner.HIDDEN, upper_layers=1, rank=2, codes=5)
-GROUPS = {(0, 1): "Brno", (0, 4): "Prague", (PHONE, 2): "Beijing"}
+GROUPS = {(0, 1): ("Brno", "Rome"), (0, 4): ("Prague",), (PHONE, 2): ("Beijing",)}
 
 
 def tiny_survey():
@@ -154,8 +155,10 @@ def task(tmp_path_factory, language):
         activations=path,
         train=targets,
         validation=targets,
+        names=GROUPS,
+        held_names={group: names[0] for group, names in GROUPS.items()},
         draws=7,
-        head=probe_heads(upper, path, targets, CONFIG.hidden),
+        head=probe_heads(upper, path, targets, GROUPS, CONFIG.hidden),
     )
 
 
@@ -168,11 +171,8 @@ def test_activations_carry_on_to_the_hidden_states_of_whole_prompts(task, langua
     )
     whole = torch.cat([model.tokens(text) for text in pieces], dim=1)
     want = model.decoder(whole).last_hidden_state[0, -1]
-    batch = next(
-        b
-        for b in task.batches(0, 0, 1)
-        if torch.equal(b["time_target"], torch.from_numpy(task.train.time[0]))
-    )
+    with safe_open(task.activations, "pt") as file:
+        batch = place_batch(file, task.train, 0, 1.0, "Brno")
     upper = split(model.decoder, 1)[1]
     got = tree_hidden(upper, batch["instruction"], batch["place"], batch["times"])[31]
     torch.testing.assert_close(got, want, atol=0.05, rtol=0.05)  # kept in bfloat16
@@ -215,16 +215,27 @@ def test_the_probe_beats_the_zero_start_and_training_goes_on_from_it(task):
 
 
 def test_a_batch_weighs_as_much_as_its_scale(task):
-    from safetensors import safe_open
-
     with safe_open(task.activations, "pt") as file:
-        batch = place_batch(file, task.train, 1, 2.5)
+        batch = place_batch(file, task.train, 1, 2.5, "Prague")
     assert batch["weight"].sum().item() == pytest.approx(2.5)
     assert batch["times"].shape[:1] == (48,)
 
 
-def test_prompts_name_the_surveys_cities_in_turn_and_beijing_for_phones():
-    cities = ("Prague", "Brno")
-    assert {city_of((0, code), cities, "Beijing") for code in range(4)} == {"Prague", "Brno"}
-    assert city_of((PHONE, 3), cities, "Beijing") == "Beijing"
+def test_prompts_name_cities_in_turn_and_beijing_for_phones():
+    cities = ("Prague", "Brno", "Rome", "Lima")
+    named = [names_of((0, code), cities, "Beijing", 2) for code in range(8)]
+    assert all(len(set(names)) == 2 for names in named)
+    assert {name for names in named for name in names} == set(cities)
+    assert names_of((0, 0), ("Rome",), "Beijing", 3) == ("Rome",)
+    assert names_of((PHONE, 3), cities, "Beijing", 2) == ("Beijing",)
     assert len(ROLES) == PHONE
+
+
+def test_a_places_prompts_name_all_its_cities(task):
+    instructions = {
+        batch["instruction"].numpy().tobytes()
+        for epoch in range(6)
+        for batch in task.batches(epoch, 0, 1)
+        if torch.equal(batch["time_target"], torch.from_numpy(task.train.time[0]))
+    }
+    assert len(instructions) == 2
