@@ -52,7 +52,7 @@ class GeneratorConfig(Section):
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
     """Denoising steps."""
 
-    batch: Annotated[int, Field(ge=1, le=65536)] = 1024
+    batch: Annotated[int, Field(ge=1, le=65536)] = 128
     """Day sequences denoised at once."""
 
 

@@ -19,7 +19,7 @@ from raygen.errors import ClusterError, ConfigError
 from raygen.manifest import Receipt, RunIdentity, SourceEntry
 from raygen.models.generator import load_generator
 from raygen.models.planner import load_planner
-from raygen.models.spatial import load_decoder
+from raygen.models.spatial import decoder_directory, load_decoder
 from raygen.population.cache import load_or_fit
 from raygen.population.fit import PopulationFit
 from raygen.population.sample import PopulationIndex, sample_index
@@ -149,7 +149,7 @@ def _check_models(config: RunConfig, city: City) -> tuple[SourceEntry, ...]:
         "planner",
         "spatial",
         "generator",
-        f"decoder-{city.name}",
+        decoder_directory(weights, city.name).name,
     )
     labels = {name: checkpoints.label(weights / name) for name in names}
     return tuple(

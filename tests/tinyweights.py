@@ -70,7 +70,8 @@ def _decoder(directory: Path, encoder: str, city: City) -> None:
         hidden=8,
     )
     tensors = spatial.SpatialDecoder(config).state_dict()
-    checkpoints.save(directory / f"decoder-{city.name}", "decoder", config, tensors, LABEL)
+    folder = spatial.decoder_directory(directory, city.name)
+    checkpoints.save(folder, "decoder", config, tensors, LABEL)
 
 
 def _planner(directory: Path, city: City) -> None:

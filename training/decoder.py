@@ -19,7 +19,7 @@ from raygen.city import City
 from raygen.errors import DataError
 from raygen.mobility import Days, Regions
 from raygen.mobility_synthesis import assumed_chains, regions_of, synthesise
-from raygen.models.spatial import DecoderConfig, SpatialDecoder, SpatialEncoder
+from raygen.models.spatial import DecoderConfig, SpatialDecoder, SpatialEncoder, decoder_directory
 
 _log = logging.getLogger(__name__)
 
@@ -79,10 +79,10 @@ def fit_regions(
     how: DecoderFit,
 ) -> SpatialDecoder:
     """Fit a decoder for regions to days; see ``fit_decoder``."""
-    latents, labels = encode_days(regions, days, encoder)
-    if len(labels) == 0:
+    if len(days.region) == 0:
         msg = f"decoder of {regions.name}: needs at least one day, got none"
         raise DataError(msg)
+    latents, labels = encode_days(regions, days, encoder)
     config = DecoderConfig(
         city=regions.name,
         regions=len(regions.region_id),
@@ -115,8 +115,8 @@ def encode_days(
 
 
 def save_decoder(decoder: SpatialDecoder, weights: Path, provenance: dict[str, str]) -> Path:
-    """Write the decoder to ``weights/decoder-<city>`` and return that directory."""
-    directory = weights / f"decoder-{decoder.config.city}"
+    """Write the decoder to its ``decoder_directory`` and return that."""
+    directory = decoder_directory(weights, decoder.config.city)
     tensors = {name: t.half() for name, t in decoder.state_dict().items()}
     checkpoints.save(directory, "decoder", decoder.config, tensors, provenance)
     return directory
@@ -126,7 +126,7 @@ def _prototypes(
     regions: Regions, latents: torch.Tensor, labels: torch.Tensor, encoder: SpatialEncoder
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each region's mean latent and log prior; where unseen, the latent of it alone."""
-    alone = torch.from_numpy(regions.poi)[:, None, :]
+    alone = torch.from_numpy(regions.poi.copy())[:, None, :]  # a city's arrays are read-only
     with torch.no_grad():
         own = encoder(alone, torch.ones(alone.shape[:2], dtype=torch.bool))[:, 0]
     count = torch.bincount(labels, minlength=len(own)).float()

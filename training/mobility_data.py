@@ -17,6 +17,7 @@ from raygen.mobility_synthesis import assumed_chains, regions_of, synthesise
 from raygen.models import codebook
 from raygen.survey import expand, read_survey
 from raygen.timeuse import read_time_use
+from training.chain_data import group_rows
 
 _CODES = 32
 
@@ -67,6 +68,8 @@ class CityDays:
 def read_cities(data: MobilityData, seed: int) -> list[CityDays]:
     """Return the days of every city of the recipe, observed ones first."""
     cities = [] if data.geolife is None else [_observed(data.geolife, data.entries, seed)]
+    if not data.cities:
+        return cities
     chains = day_chains(data, seed)
     return cities + [
         synthesised_city(open_city(name), chains, data.entries, seed) for name in data.cities
@@ -79,7 +82,8 @@ def day_chains(data: MobilityData, seed: int) -> npt.NDArray[np.int8]:
         return assumed_chains(data.synthesised_days, seed)
     survey = read_survey(data.survey)
     use = read_time_use(data.time_use)
-    chains = expand(survey, use.participation, use.log_minutes, seed, "mobility")
+    weekday = group_rows(use.participation[0])
+    chains = expand(survey, weekday, use.log_minutes, seed, "mobility")
     rows = survey.take("train")
     weight = survey.weight[rows] / survey.weight[rows].sum()
     rng = seeds.stream(seed, "mobility-chains")

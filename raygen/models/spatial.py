@@ -17,15 +17,15 @@ and deviation of the training latents of all cities, kept with the weights.
 # Shape suffixes: B = batch (day sequences), K = arrivals, H = hidden width, D = latent width,
 # R = regions of one city, L = lower levels.
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from raygen import checkpoints
@@ -177,9 +177,13 @@ class SpatialDecoder(nn.Module):
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
+    def features(self, latents_BD: Tensor) -> Tensor:
+        """Return what the last layer reads of latents, (B, D)."""
+        return latents_BD + self.outer(F.gelu(self.inner(latents_BD)))
+
     def forward(self, latents_BD: Tensor) -> Tensor:
         """Return region logits (B, R) of latents (B, D)."""
-        return self.regions(latents_BD + self.outer(F.gelu(self.inner(latents_BD))))
+        return self.regions(self.features(latents_BD))
 
     @torch.no_grad()
     def set_prototypes(self, latents_RD: Tensor, log_prior_R: Tensor, spread: float) -> None:
@@ -205,20 +209,18 @@ def load_encoder(weights: Path, compute: ComputeConfig) -> tuple[SpatialEncoder,
 
 @dataclass(frozen=True)
 class Decoder:
-    """The decoder of one city, ready to run, and how its regions share out to zones.
-
-    A pair is a region and a zone that it overlaps; pairs are sorted by zone.
-    """
+    """The decoder of one city, ready to run, and how its regions share out to zones."""
 
     network: SpatialDecoder
-    region: npt.NDArray[np.int64]
-    """Region row of each pair, shape (O,)."""
-    share: npt.NDArray[np.float32]
-    """Share of the region's people and jobs in the zone, shape (O,)."""
-    first: npt.NDArray[np.int64]
-    """First pair of each zone, shape (Z,)."""
+    shares: csr_array
+    """Share of each region's people and jobs in each zone, float32, shape (Z, R)."""
     digest: str
     """SHA-256 of the weights."""
+
+
+def decoder_directory(weights: Path, city: str) -> Path:
+    """Return where a city's decoder lies: ``decoder-`` and its name in words of a-z, 0-9, _."""
+    return weights / f"decoder-{re.sub(r'[^a-z0-9]+', '_', city.lower()).strip('_')}"
 
 
 def load_decoder(weights: Path, city: City, compute: ComputeConfig) -> Decoder:
@@ -227,7 +229,7 @@ def load_decoder(weights: Path, city: City, compute: ComputeConfig) -> Decoder:
     Parameters
     ----------
     weights
-        Directory of weights; the decoder is in ``decoder-<city name>``.
+        Directory of weights; the decoder is in its ``decoder_directory``.
     city
         The city, with the regions that the decoder was fitted to.
     compute
@@ -238,7 +240,7 @@ def load_decoder(weights: Path, city: City, compute: ComputeConfig) -> Decoder:
     WeightsError
         If the city has no decoder, or it was fitted to other regions or behind another encoder.
     """
-    directory = weights / f"decoder-{city.name}"
+    directory = decoder_directory(weights, city.name)
     hint = "fit one with `raygen train spatial RUN.toml` and in RUN.toml decoder_only = true, "
     hint += f'data.cities = ["{city.path}"]'
     if not directory.is_dir():
@@ -260,13 +262,12 @@ def load_decoder(weights: Path, city: City, compute: ComputeConfig) -> Decoder:
 
 
 def arrange(network: SpatialDecoder, city: City, digest: str, compute: ComputeConfig) -> Decoder:
-    """Return a network of ``city`` with the pairs that share its regions out to zones."""
-    order = np.argsort(city.overlap_zone, kind="stable")
+    """Return a network of ``city`` with the matrix that shares its regions out to zones."""
+    place = (city.overlap_zone, city.overlap_region)
+    size = (len(city.zone_id), len(city.region_id))
     return Decoder(
         network=network.to(compute.device).eval().requires_grad_(requires_grad=False),
-        region=city.overlap_region[order].astype(np.int64),
-        share=city.overlap_share[order],
-        first=np.searchsorted(city.overlap_zone[order], np.arange(len(city.zone_id))),
+        shares=csr_array((city.overlap_share, place), shape=size),
         digest=digest,
     )
 

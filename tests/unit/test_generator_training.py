@@ -1,0 +1,213 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tinycity
+import torch
+
+from raygen import checkpoints
+from raygen.city import open_city
+from raygen.config import ComputeConfig, GeneratorConfig, load
+from raygen.errors import ConfigError, DataError
+from raygen.mobility import Days, expand
+from raygen.mobility_metrics import gyration, locations, mobility_divergences, moves
+from raygen.mobility_synthesis import assumed_chains, regions_of
+from raygen.models.generator import DiTConfig, load_generator
+from raygen.models.spatial import (
+    SpatialConfig,
+    SpatialEncoder,
+    arrange,
+    load_decoder,
+    load_encoder,
+)
+from raygen.stages.decode import region_probability
+from raygen.taxonomy import ACTIVITY_TYPES
+from training.arrivals import fit_arrivals, markov_days, plan_days
+from training.decoder import DecoderFit, encode_days, fit_decoder, fit_regions, save_decoder
+from training.generator import GeneratorRecipe, GeneratorTask, latent_days
+from training.generator import train as train_generator
+from training.mobility_data import MobilityData, synthesised_city
+from training.spatial import SpatialRecipe, SpatialTask, standardise
+from training.spatial import train as train_spatial
+
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
+SMALL = SpatialConfig(latent=16, hidden=12, levels=2)
+SHORT = DecoderFit(steps=150, batch=256, hidden=16)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory):
+    return open_city(str(tinycity.build(tmp_path_factory.mktemp("city"))))
+
+
+@pytest.fixture(scope="module")
+def held(city):
+    return synthesised_city(city, assumed_chains(600, 1), 8, 1)
+
+
+def learn(task, epochs, rate):
+    torch.manual_seed(0)
+    model = task.model()
+    optimiser = torch.optim.Adam(model.parameters(), rate)
+    for epoch in range(epochs):
+        for batch in task.batches(epoch, 0, 1):
+            loss = model(batch, 0.0)["total"]
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def encoder(held):
+    task = SpatialTask(SMALL, (held,), batch=64, batches_per_epoch=20, seed=1)
+    before = task.validate(task.model().eval())["region"]
+    model = learn(task, 5, 5e-3)
+    assert task.validate(model)["region"] < before * 0.7
+    encoder = model.encoder.requires_grad_(False)
+    standardise(encoder, [held])
+    return encoder
+
+
+def test_standardised_latents_have_unit_spread(held, encoder):
+    latents, labels = encode_days(held.regions, held.train, encoder)
+    assert len(latents) == len(labels) == held.train.length.sum()
+    assert latents.mean(0).abs().max() < 1e-3
+    assert torch.allclose(latents.std(0), torch.ones(16), atol=0.02)
+
+
+def test_decoder_knows_its_regions(held, encoder):
+    decoder = fit_regions(held.regions, held.train, encoder, "", 1, SHORT)
+    latents, labels = encode_days(held.regions, held.validation, encoder)
+    right = (decoder(latents).argmax(1) == labels).float().mean().item()
+    assert right > 0.6  # of some 80 regions, a third of them hardly ever seen
+
+
+def test_decoder_fit_repeats_and_saves(tmp_path, city, encoder):
+    checkpoints.save(tmp_path / "spatial", "spatial", SMALL, encoder.state_dict(), {})
+    loaded, digest = load_encoder(tmp_path, ComputeConfig())
+    fits = [fit_decoder(city, loaded, digest, 3, SHORT) for _ in range(2)]
+    for name, tensor in fits[0].state_dict().items():
+        assert torch.equal(tensor, fits[1].state_dict()[name])
+    save_decoder(fits[0], tmp_path, {"days": "synthesised"})
+    decoder = load_decoder(tmp_path, city, ComputeConfig())
+    latents = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(decoder.network(latents), fits[0](latents), atol=0.1)  # halves on disk
+
+
+def test_a_kind_of_place_decodes_to_such_places(city, held, encoder):
+    decoder = fit_decoder(city, encoder, "", 3, SHORT)
+    kind = ACTIVITY_TYPES.index("shop_goods")
+    latents = encode_days(held.regions, held.validation, encoder)[0].numpy()
+    flat = np.flatnonzero((held.validation.kind == kind)[held.validation.region >= 0])
+    found = region_probability(latents[flat], arrange(decoder, city, "", ComputeConfig()))
+    shopping = held.regions.poi[:, 11]
+    assert (found @ shopping).mean() > shopping.mean()
+    assert len(flat) > 3
+
+
+def test_decoder_needs_days(held, encoder):
+    none = held.train.take(np.zeros(0, dtype=np.int64))
+    with pytest.raises(DataError, match="needs at least one day"):
+        fit_regions(held.regions, none, encoder, "", 1, SHORT)
+
+
+def test_generator_learns(held, encoder):
+    shape = DiTConfig(latent=16, ffn=32, blocks=2, heads=2, max_arrivals=8)
+    task = GeneratorTask(shape, (latent_days(held, encoder),), 64, 30, 1)
+    before = task.validate(task.model().eval())["total"]
+    after = task.validate(learn(task, 4, 3e-3))["total"]
+    assert before == pytest.approx(1.0, abs=0.25)  # a fresh network says zero
+    assert after < 0.75 * before
+
+
+def test_workers_share_an_epoch_without_overlap(held, encoder):
+    shape = DiTConfig(latent=16, ffn=32, blocks=1, heads=2, max_arrivals=8)
+    task = GeneratorTask(shape, (latent_days(held, encoder),), 16, 4, 1)
+    alone = [batch["noise"] for batch in task.batches(2, 0, 1)]
+    both = [batch["noise"] for rank in (0, 1) for batch in task.batches(2, rank, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(alone, both, strict=True))
+    other = next(task.batches(3, 0, 1))["noise"]
+    assert other.shape != alone[0].shape or not torch.equal(other, alone[0])
+
+
+def test_planner_by_look_up_follows_what_it_saw():
+    region = np.array([[0, 1, 0, -1], [2, 2, -1, -1]], dtype=np.int32)
+    slot = np.array([[0, 10, 30, -1], [0, 20, -1, -1]], dtype=np.int8)
+    days = Days(region, slot, np.full_like(slot, -1), 0)
+    model = fit_arrivals(days, np.array([0, 1, 2]))
+    found, code = plan_days(model, np.array([0, 2]), 4, np.random.default_rng(0))
+    assert found.tolist() == [[0, 10, 30, -1], [0, 20, -1, -1]]
+    assert code.tolist() == [[0, 1, 0, -1], [2, 2, -1, -1]]
+    clock = expand(days)
+    assert (markov_days(clock, np.array([0]), 3, np.random.default_rng(0)) == clock[:1]).all()
+
+
+def test_metrics_by_hand():
+    xy = np.array([[0.0, 0.0], [3000.0, 4000.0]])
+    days = np.repeat([[0] * 24 + [1] * 24], 2, axis=0).astype(np.int32)
+    assert moves(days, xy).tolist() == [5000.0, 5000.0]
+    assert gyration(days, xy).tolist() == [2500.0, 2500.0]
+    assert locations(days).tolist() == [2, 2]
+    same = mobility_divergences(days, days, xy)
+    assert all(value == pytest.approx(0) for value in same.values())
+    mixed = np.where(np.arange(48) == 3, 1, days).astype(np.int32)
+    assert mobility_divergences(days, mixed, xy)["distance"] == pytest.approx(0)
+    assert mobility_divergences(days, mixed, xy)["radius"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("spatial", SpatialRecipe), ("generator", GeneratorRecipe)]
+)
+def test_shipped_recipes_are_valid(name, kind):
+    recipe = load(RECIPES / f"{name}.toml", kind)
+    assert recipe.output.name == name
+    assert recipe.data.cities == ("los_angeles",)
+
+
+def test_spatial_needs_its_directory_name(tmp_path):
+    with pytest.raises(ConfigError, match="must be a directory named spatial"):
+        train_spatial(SpatialRecipe(output=tmp_path), tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_commands_fit_a_users_city(tmp_path, city):
+    data = MobilityData(
+        geolife=None, survey=None, cities=(city.path,), synthesised_days=300, entries=8
+    )
+    loop = {"epochs": 1, "zero_stage": 0}
+    recipe = {"data": data, "batch": 32, "batches": 4, "loop": loop}
+    spatial = {"model": SMALL, "decoder": {"steps": 20, "batch": 64}}
+    weights = tmp_path / "weights"
+    train_spatial(
+        SpatialRecipe.model_validate(recipe | spatial | {"output": weights / "spatial"}),
+        weights / "spatial",
+    )
+    model = {"model": {"ffn": 16, "blocks": 1, "heads": 2, "max_arrivals": 8}, "encoder": weights}
+    train_generator(
+        GeneratorRecipe.model_validate(recipe | model | {"output": weights / "generator"}),
+        weights / "generator",
+    )
+    assert load_decoder(weights, city, ComputeConfig()).shares.shape[0] == len(city.zone_id)
+    assert load_generator(weights, GeneratorConfig(), ComputeConfig()).network.config.latent == 16
+    assert (weights / "generator" / "MODEL_CARD.md").is_file()
+    alone = {"decoder_only": True, "encoder": weights, "output": tmp_path / "mine" / "spatial"}
+    train_spatial(
+        SpatialRecipe.model_validate(recipe | spatial | alone), tmp_path / "mine" / "spatial"
+    )
+    assert load_decoder(tmp_path / "mine", city, ComputeConfig()).shares.shape[0] == 6
+
+
+def test_regions_of_a_city_are_whole(city):
+    regions = regions_of(city)
+    assert replace(regions, name="x").digest == regions.digest
+    assert isinstance(SpatialEncoder(SMALL).config, SpatialConfig)
