@@ -132,8 +132,8 @@ def train(
     closed, curve = fit_closed_loop(network, groups, recipe.fit, recipe.seed)
     opened, reached = _algorithm_2(network, pool, groups, recipe)
     chosen = closed if recipe.fit.method == "closed_loop" else opened
-    stay = torch.from_numpy(stay_home(data)).float()
-    adapters = Adapters(torch.from_numpy(chosen).float(), stay)
+    stay = without_idle(stay_home(data), idle_share(network, groups, chosen, recipe.seed))
+    adapters = Adapters(torch.from_numpy(chosen).float(), torch.from_numpy(stay).float())
     provenance = {
         "targets": f"{recipe.data.time_use.name} {recipe.data.state}: calibrated",
         "children": f"{recipe.data.survey.name}: observed; their weekends: assumed",
@@ -164,6 +164,26 @@ def stay_home(data: ChainData) -> npt.NDArray[np.float64]:
     child = (1 - _PRESCHOOL_SHARE) * data.time_use.student_stay_home
     child = child + _PRESCHOOL_SHARE * shares[:, 9]
     return np.concatenate([shares, child[:, None]], axis=1)
+
+
+def without_idle(
+    stay: npt.NDArray[np.float64], idle: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the share to draw as staying at home, where ``idle`` of the others do not leave.
+
+    s' with s' + (1 - s') · idle = s, at least 0; arrays of one shape.
+    """
+    return np.maximum(stay - idle, 0.0) / (1.0 - idle)
+
+
+def idle_share(
+    network: Reconstruction, groups: list[Group], shift: npt.NDArray[np.float64], seed: int
+) -> npt.NDArray[np.float64]:
+    """Return the share of generated days without leaving home, by kind of day and row, (2, 13)."""
+    share = np.zeros((2, GROUP_ROWS))
+    for group, days in _generated(network, groups, shift, seed, "adapters:idle"):
+        share[group.kind, group.row] = (days == HOME).all(1).mean()
+    return share
 
 
 def group_of(data: ChainData, pool: ChainPool, row: int, kind: int, size: int) -> Group:
@@ -215,9 +235,9 @@ def fit_closed_loop(
     curve: list[dict[str, float]] = []
     for round_ in range(config.rounds):
         rate = config.rate / np.sqrt(1 + round_)
-        found = _generated_minutes(network, groups, shift, seed, f"adapters:{round_}")
         errors: list[float] = []
-        for group, minutes in zip(groups, found, strict=True):
+        for group, days in _generated(network, groups, shift, seed, f"adapters:{round_}"):
+            minutes = type_minutes(days).mean(0)
             place = (group.kind, group.row)
             errors.append(float(np.abs(minutes - group.target).mean()))
             shift[place] = correct(shift[place], minutes, group.target, rate, config.bound)
@@ -232,21 +252,21 @@ def generated_error(
     network: Reconstruction, groups: list[Group], shift: npt.NDArray[np.float64], seed: int
 ) -> float:
     """Return the mean absolute error of generated minutes by group and type, with fresh draws."""
-    found = _generated_minutes(network, groups, shift, seed, "adapters:check")
-    return float(np.mean([np.abs(m - g.target).mean() for g, m in zip(groups, found, strict=True)]))
+    found = _generated(network, groups, shift, seed, "adapters:check")
+    return float(np.mean([np.abs(type_minutes(d).mean(0) - g.target).mean() for g, d in found]))
 
 
-def _generated_minutes(
+def _generated(
     network: Reconstruction,
     groups: list[Group],
     shift: npt.NDArray[np.float64],
     seed: int,
     stage: str,
-) -> list[npt.NDArray[np.float64]]:
-    """Return the mean minutes by type of each group's generated days, all leaving home."""
+) -> list[tuple[Group, npt.NDArray[np.int8]]]:
+    """Return each group with a generated day of each of its people, all meant to leave home."""
     table = Adapters(torch.from_numpy(shift).float(), torch.zeros(2, GROUP_ROWS))
     models = ChainModels(network, table, ComputeConfig().device)
-    minutes: list[npt.NDArray[np.float64]] = []
+    found: list[tuple[Group, npt.NDArray[np.int8]]] = []
     for kind, week_day in ((0, _TUESDAY), (1, _SATURDAY)):
         mine = [group for group in groups if group.kind == kind]
         if not mine:
@@ -254,10 +274,10 @@ def _generated_minutes(
         people = np.concatenate([group.people for group in mine])
         employed = np.concatenate([group.employed for group in mine])
         uniform = seeds.uniforms(seed, f"{stage}:{kind}", np.arange(len(people)), SLOTS + 1)
-        days = type_minutes(draw_days(models, people, employed, week_day, uniform))
+        days = draw_days(models, people, employed, week_day, uniform)
         sizes = np.cumsum([len(group.people) for group in mine])[:-1]
-        minutes += [part.mean(0) for part in np.split(days, sizes)]
-    return minutes
+        found += list(zip(mine, np.split(days, sizes), strict=True))
+    return found
 
 
 def _algorithm_2(
@@ -301,6 +321,8 @@ the share of people who stay at home.
 * Targets: American Time Use Survey 2003–2016, {recipe.data.state}, minutes away from home by type
   (`raygen.timeuse`; *calibrated*). Children: the travel survey's (*observed*; their weekends are
   their days without school, their stay-at-home share that of pupils of 15 to 17: *assumed*).
+* The shares that are drawn as staying at home are less by the share of generated days that do not
+  leave home either, so that both together are the observed share.
 * Written: {recipe.fit.method}. Mean absolute error of generated minutes by group and type, fresh
   draws, {recipe.fit.people} days a group:
 

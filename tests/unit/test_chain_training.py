@@ -14,7 +14,15 @@ from raygen.models.reconstruction import (
     ReconstructionConfig,
 )
 from raygen.taxonomy import HOME, SLOTS, WORK
-from training.adapters import AdapterRecipe, FitSection, Group, fit_closed_loop, generated_error
+from training.adapters import (
+    AdapterRecipe,
+    FitSection,
+    Group,
+    fit_closed_loop,
+    generated_error,
+    idle_share,
+    without_idle,
+)
 from training.chain_data import ChainPool
 from training.reconstruction import (
     LossSection,
@@ -139,6 +147,15 @@ def test_closed_loop_brings_the_minutes_to_the_target():
     assert generated_error(network, [group], shift, 1) < 0.5 * before
     assert not shift[1].any()
     assert shift[0, 2, HOME] == 0
+    barred = np.zeros_like(shift)
+    barred[:, :, 1:] = -np.inf
+    assert idle_share(network, [group], barred, 0)[0, 2] == 1
+
+
+def test_drawn_and_idle_days_together_are_the_observed_share():
+    stay, idle = np.array([0.3, 0.3, 0.01]), np.array([0.0, 0.1, 0.05])
+    drawn = without_idle(stay, idle)
+    assert (drawn + (1 - drawn) * idle).tolist() == pytest.approx([0.3, 0.3, 0.05])
 
 
 def test_curve_has_all_columns(tmp_path):
