@@ -6,8 +6,8 @@ constrained gravity model (``assignment.balance``) gives the people of h, so tha
 commute and the land use are in P and the city's places are filled. It is discrete, one atom per
 zone, and so the argmin is the zone whose atom was drawn: inverse CDF over zones in order of
 distance. Places are the capacity: jobs, school and college places, scaled to the people who need
-one. The decay of the work model meets each home zone's observed mean commute on the peak skim;
-those of school and college meet the survey's mean distance.
+one. The decay of the work model meets the observed mean commute of each home zone (all zones with
+the same observed figure together); those of school and college meet the survey's mean distance.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from numba import njit
 
 from assignment.balance import Balanced, FloatArray, Groups, balance, cumulate
 from assignment.cost import bearings
-from assignment.mode import commuter_constants
+from assignment.mode import TRANSIT, TRANSIT_FACTOR, TRANSIT_WAIT_S, commuter_constants
 from assignment.reference import Reference, load_reference
 from raygen.city import City
 from raygen.errors import DataError
@@ -116,6 +116,19 @@ def persons_by_zone(city: City) -> dict[str, FloatArray]:
     return needs
 
 
+def commute_minutes(city: City, reference: Reference) -> Float32Array:
+    """Return the time that a commute takes as people tell it, in minutes, shape (Z, Z).
+
+    Observed means are over all modes and hours: the car's time at the congestion that arrivals at
+    work meet, of which the transit riders' share takes transit's.
+    """
+    free, peak = city.free_time_s, city.peak_time_s
+    seconds = free + reference.commute_peak_weight * (peak - free)
+    riders = float(reference.commute_shares[TRANSIT])
+    seconds = seconds * (1.0 + riders * (TRANSIT_FACTOR - 1.0)) + riders * TRANSIT_WAIT_S
+    return (seconds / 60.0).astype(np.float32)
+
+
 def commute_groups(city: City, origins: FloatArray) -> Groups:
     """Group home zones by their observed mean commute, in minutes; unknown takes the mean."""
     target = city.commute_target_s.astype(np.float64)
@@ -152,7 +165,7 @@ def anchor_tables(city: City) -> AnchorTables:
     order = distance_order(city.distance_m)
     circuity = measure_circuity(city)
     needs = persons_by_zone(city)
-    minutes, km = city.peak_time_s / np.float32(60.0), city.distance_m / np.float32(1000.0)
+    km = city.distance_m / np.float32(1000.0)
     whole = np.zeros(len(order), dtype=np.int64)
     groups = {
         "work": commute_groups(city, needs["work"]),
@@ -164,7 +177,7 @@ def anchor_tables(city: City) -> AnchorTables:
         "school": city.school_places.astype(np.float64),
         "college": city.college_places.astype(np.float64),
     }
-    cost = {"work": minutes, "school": km, "college": km}
+    cost = {"work": commute_minutes(city, reference), "school": km, "college": km}
     tables: dict[str, Float32Array] = {}
     fits: dict[str, Balanced] = {}
     if not places["college"].any():

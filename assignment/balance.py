@@ -17,15 +17,26 @@ from numba import njit
 
 FloatArray = npt.NDArray[np.float64]
 
-MAX_ROUNDS = 400
-TOLERANCE = 2e-3
-"""Largest relative error of a column total at which the balancing stops."""
+MAX_ROUNDS = 200
+TOLERANCE = 5e-3
+"""Largest relative difference between the fill of places at which the balancing stops, where B is
+inside its bounds."""
 
 MEAN_TOLERANCE = 2e-3
 """Largest relative error of a group's mean cost, where β is inside its bounds."""
 
+MAX_LOG_BALANCE = 3.0
+"""Bound of |log B|, mean 0 over places. Exact column totals and observed means can be at odds (a
+valley with fewer jobs than workers, who yet say that they commute for half an hour): without a
+bound the surplus would be sent any distance. At the bound places are over- or underfilled instead.
+Los Angeles County: 26 of 1,502 zones, 1 % of the jobs; without, 8 of 282 means fail by up to 100
+minutes."""
+
 _STEP = 0.5
 """Largest Newton step of β, in units of 1 / mean cost; far from the root a full one overshoots."""
+
+_LOW, _HIGH = -0.75, 6.0
+"""Bounds of β in units of 1 / mean cost: a mild preference for the far, and next to no travel."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +49,13 @@ class Balanced:
     pull: FloatArray
     """B[j] · D[j], shape (Z,)."""
 
-    rounds: int
-    column_error: float
-    """Largest relative error of a column total."""
+    filled: FloatArray
+    """Column totals over places, shape (Z,); NaN where there are none."""
 
     mean: FloatArray
     """Mean cost of each group."""
+
+    rounds: int
 
 
 class Groups(NamedTuple):
@@ -75,30 +87,39 @@ def balance(
     Returns
     -------
     balanced
-        A group that cannot meet its mean keeps β at a bound: 30 / mean cost above, and below
-        −0.75 / mean cost, a mild preference for the far.
+        A group that cannot meet its mean keeps β at a bound, places that cannot be filled keep B at
+        one; see ``MAX_LOG_BALANCE``.
     """
     scaled = places * (origins.sum() / places.sum())
-    decay = 1.0 / groups.target
-    pull = scaled.copy()
-    rounds, column_error = 0, np.inf
-    mean = np.zeros_like(decay)
-    low, high = -0.75 / groups.target, 30.0 / groups.target
+    some = scaled > 0
+    log_b, decay, rounds = np.zeros_like(scaled), 1.0 / groups.target, 0
     while True:
+        pull = scaled * np.exp(log_b)
         columns, mean, slope = _totals(cost, origins, pull, decay[groups.of_zone], groups)
-        filled = scaled > 0
-        column_error = float(np.abs(columns[filled] / scaled[filled] - 1.0).max())
-        step = (mean - groups.target) / np.maximum(slope, 1e-12)
-        limit = _STEP / groups.target
-        moved = np.clip(decay + np.clip(step, -limit, limit), low, high)
+        log_fill = np.log(np.maximum(columns[some], 1e-300) / scaled[some])
+        inside = np.abs(log_b[some]) < MAX_LOG_BALANCE
+        # What is too much at the bounds is missing elsewhere, equally: judge by the spread.
+        uneven = np.abs(log_fill - np.median(log_fill))[inside]
+        moved = _newton(decay, mean, slope, groups.target)
         off = np.abs(mean / groups.target - 1.0)
         met = (off < MEAN_TOLERANCE) | (moved == decay)
-        if (column_error < TOLERANCE and met.all()) or rounds == MAX_ROUNDS:
+        if (met.all() and (uneven < TOLERANCE).all()) or rounds == MAX_ROUNDS:
             break
-        pull[filled] *= scaled[filled] / columns[filled]
-        decay = moved
-        rounds += 1
-    return Balanced(decay, pull, rounds, column_error, mean)
+        log_b[some] -= log_fill
+        log_b[some] -= np.average(log_b[some], weights=scaled[some])
+        log_b = np.clip(log_b, -MAX_LOG_BALANCE, MAX_LOG_BALANCE)
+        decay, rounds = moved, rounds + 1
+    filled = np.where(some, columns / np.where(some, scaled, 1.0), np.nan)
+    return Balanced(decay, pull, filled, mean, rounds)
+
+
+def _newton(
+    decay: FloatArray, mean: FloatArray, slope: FloatArray, target: FloatArray
+) -> FloatArray:
+    """Return β after a bounded Newton step towards the target means."""
+    step = (mean - target) / np.maximum(slope, 1e-12)
+    moved = decay + np.clip(step, -_STEP / target, _STEP / target)
+    return np.clip(moved, _LOW / target, _HIGH / target)
 
 
 @njit(cache=True, nogil=True)

@@ -20,8 +20,9 @@ from scipy.optimize import minimize
 
 from assignment.mode import BIKE, BIKE_LIMIT_KM, CAR_DRIVER, WALK, WALK_LIMIT_KM
 from assignment.reference import MODE_FEATURES, FloatArray
+from assignment.times import CONGESTION
 from raygen import survey
-from raygen.taxonomy import ACTIVITY_TYPES, HOME, MODES, SCHOOL, WORK
+from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, HOME, MODES, SCHOOL, WORK
 
 IntArray = npt.NDArray[np.int64]
 
@@ -74,7 +75,7 @@ def read_survey(directory: Path) -> Columns:
     metres = np.array(trips["CrowFliesTripDist"])
     keep = in_train[owner] & (metres <= CITY_SCALE_M)
     columns: Columns = {"metres": metres[keep]}
-    for name in ("DestPurpose", "OriginPurpose", "TripMainMode"):
+    for name in ("DestPurpose", "OriginPurpose", "TripMainMode", "DestEnd"):
         columns[name] = np.array(trips[name])[keep]
     for name in ("Weight", "AgeGroup", "AvailCar", "DrivingLicense"):
         columns[name] = np.array(persons[name])[owner][keep]
@@ -111,6 +112,16 @@ def fit_commutes(trips: Columns) -> dict[str, Any]:
         mean = np.average(trips["metres"][rows], weights=trips["Weight"][rows])
         means[name] = round(float(mean))
     return {"provenance": "calibrated: czechia_hts, train split, home to school", **means}
+
+
+def fit_clock(trips: Columns) -> dict[str, Any]:
+    """Return the mean weight of the peak skim over arrivals at work; see ``assignment.times``."""
+    rows = trips["DestPurpose"] == _code(WORK)
+    weight = CONGESTION[trips["DestEnd"][rows] % DAY_S // 3600]
+    return {
+        "provenance": "calibrated: czechia_hts, train split; congestion by hour: assumed",
+        "commute_peak_weight": round(float(np.average(weight, weights=trips["Weight"][rows])), 3),
+    }
 
 
 def _code(activity_type: int) -> int:
@@ -234,6 +245,7 @@ def fit(survey: Path, traces: Path, output: Path) -> None:
         "distances_m": fit_distances(trips),
         "angles_rad": fit_angles(traces),
         "commutes_m": fit_commutes(trips),
+        "clock": fit_clock(trips),
         "modes": fit_modes(trips),
     }
     lines = [f'"{name}": {json.dumps(part)}' for name, part in table.items()]

@@ -114,9 +114,9 @@ def place(  # noqa: PLR0913, PLR0917 - the four tables of a shard, then what a r
     plan, owner = read_plan(plans, people)
     prior = read_prior(priors, plans.num_rows)
     work, school = draw_anchors(people, tables, seed)
-    zone = _fixed_zones(plan, people.home_zone[owner], work[owner], school[owner])
+    zone = fixed_zones(plan, people.home_zone[owner], work[owner], school[owner])
     infeasible = place_activities(
-        run_setting(city, tables, config), plan, prior, people.keys, _pace(people), zone
+        run_setting(city, tables, config), plan, prior, people.keys, pace_of(people), zone
     )
     points = _points(city, tables, plan, zone, people, owner)
     moves = _moves(city, tables, plan, (zone, points), people, config.min_stay_s)
@@ -165,12 +165,12 @@ def run_setting(city: City, tables: AnchorTables, config: AssignmentConfig) -> S
     return Setting(network, Curves(km, tables.reference.angle_rad), weights)
 
 
-def _pace(people: People) -> FloatArray:
+def pace_of(people: People) -> FloatArray:
     """Return travel time over the car's: without a car in the household, transit's."""
     return np.where(people.vehicles > 0, 1.0, TRANSIT_FACTOR)
 
 
-def _fixed_zones(plan: Plan, home: Int32Array, work: Int32Array, school: Int32Array) -> Int32Array:
+def fixed_zones(plan: Plan, home: Int32Array, work: Int32Array, school: Int32Array) -> Int32Array:
     """Return the zones of home, work and school activities, -1 for the others, shape (A,)."""
     zone = np.full(len(home), -1, dtype=np.int32)
     for kind, anchor in ((HOME, home), (WORK, work), (SCHOOL, school)):

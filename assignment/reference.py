@@ -7,6 +7,7 @@ distances   P(D | type): crow-fly metres at evenly spaced probabilities, by acti
 angles      P(Θ | type): radians at evenly spaced probabilities, one curve for all types,
             calibrated to GeoLife days of Beijing
 commutes    mean crow-fly metres to school and college, calibrated to the same survey
+clock       how much of the peak commutes meet, from the same survey's arrivals at work
 modes       coefficients of the mode logit, calibrated to the same survey, and the shares of
             commuters by mode that its constants are moved to, assumed
 
@@ -47,6 +48,9 @@ class Reference:
     college_m: float
     """Mean crow-fly distance of a college student, metres."""
 
+    commute_peak_weight: float
+    """Mean weight of the peak skim over arrivals at work."""
+
     mode_coefficients: FloatArray
     """Shape (5, 8): MODES by MODE_FEATURES; car_driver is the base, all zero."""
 
@@ -66,6 +70,7 @@ def load_reference() -> Reference:
         angle_rad=np.array(table["angles_rad"]["quantiles"], np.float32),
         school_m=float(table["commutes_m"]["school"]),
         college_m=float(table["commutes_m"]["college"]),
+        commute_peak_weight=float(table["clock"]["commute_peak_weight"]),
         mode_coefficients=np.array(
             [[coefficients[m].get(f, 0.0) for f in MODE_FEATURES] for m in MODES]
         ),

@@ -114,7 +114,7 @@ def gather(
                 if weights.beta > 0.0 and cost <= best + _SLACK * weights.gamma:
                     cost += weights.beta * angle_gap(view, choice, zone)
                 scratch.zone[count], scratch.cost[count] = zone, cost
-                best = min(best, cost)
+                best = min(best, float(cost))
                 count += 1
     return count, best, fallback
 

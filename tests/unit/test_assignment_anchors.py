@@ -6,7 +6,13 @@ import numpy as np
 import placing
 import pytest
 
-from assignment.anchors import anchor_tables, distance_order, draw_zones, persons_by_zone
+from assignment.anchors import (
+    anchor_tables,
+    commute_minutes,
+    distance_order,
+    draw_zones,
+    persons_by_zone,
+)
 from assignment.balance import Groups, balance
 from raygen.errors import DataError
 
@@ -40,7 +46,7 @@ def test_places_are_filled_in_expectation(name: str, places: np.ndarray) -> None
 
 
 def test_mean_commute_meets_the_observed_one_of_each_group() -> None:
-    minutes = (shares("work") * CITY.peak_time_s).sum(axis=1) / 60
+    minutes = (shares("work") * commute_minutes(CITY, TABLES.reference)).sum(axis=1)
     need = persons_by_zone(CITY)["work"]
     for target in np.unique(CITY.commute_target_s):
         rows = CITY.commute_target_s == target

@@ -1,0 +1,139 @@
+"""Measure the assignment on a synthetic city of 1,500 zones.
+
+    python tests/bench/assignment.py [persons]
+
+Writes docs/results/assignment.json and .md. CPU seconds of one thread, kernels compiled; the city,
+the day chains and the priors are made by code (tests/placing.py), so the times are what
+the figures are about. ``docs/results/assignment.md`` says what each case is.
+"""
+
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+# This file's own folder would hide the package of its name.
+sys.path[0] = str(Path(__file__).parents[1])
+import placing
+
+from assignment.anchors import anchor_tables
+from assignment.itinerary import read_people, read_plan, read_prior
+from assignment.kernel import place_activities
+from assignment.place import draw_anchors, fixed_zones, pace_of, place, run_setting
+from raygen.config import AssignmentConfig
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+CASES = {
+    "prior and Algorithm 3 (default)": AssignmentConfig(),
+    "Algorithm 3 alone (gamma 0)": AssignmentConfig(gamma=0.0),
+    "UniMob alone (alpha, beta 0)": AssignmentConfig(alpha=0.0, beta=0.0),
+}
+SHARD = 10_000
+
+
+def best(run: Callable[[], object], times: int = 3) -> float:
+    """Return the least CPU seconds of some runs."""
+    spent: list[float] = []
+    for _ in range(times):
+        begin = time.process_time()
+        run()
+        spent.append(time.process_time() - begin)
+    return min(spent)
+
+
+def kernel_s(city, tables, shard: placing.Shard, config: AssignmentConfig) -> tuple[float, int]:
+    """Return CPU seconds of the location kernel alone and the activities it places."""
+    people = read_people(shard[0], shard[1], city, 0)
+    plan, owner = read_plan(shard[2], people)
+    prior = read_prior(shard[3], shard[2].num_rows)
+    work, school = draw_anchors(people, tables, 0)
+    open_zone = fixed_zones(plan, people.home_zone[owner], work[owner], school[owner])
+    setting, pace = run_setting(city, tables, config), pace_of(people)
+
+    def run() -> None:
+        place_activities(setting, plan, prior, people.keys, pace, open_zone.copy())
+
+    return best(run), int((open_zone < 0).sum())
+
+
+def measure(persons: int) -> list[dict]:
+    """Return the rows of the result."""
+    city = placing.grid_city(50, 30)
+    anchor_tables(placing.grid_city(4, 3))  # compiles
+    rows = [row("anchors of 1,500 zones", "cpu_s", best(lambda: anchor_tables(city), 2), 1500)]
+    tables = anchor_tables(city)
+    shards = [placing.shard(city, SHARD, i, 1, i * SHARD) for i in range(max(1, persons // SHARD))]
+    count = sum(s[1].num_rows for s in shards)
+    place(*shards[0], city, tables, AssignmentConfig(), 0)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for case, config in CASES.items():
+        found = [kernel_s(city, tables, shard, config) for shard in shards]
+        seconds, placed = np.array(found).sum(axis=0)
+        rows.append(row(case, "kernel_persons_per_cpu_s", count / seconds, count, 50_000))
+        rows.append(row(case, "kernel_us_per_activity", seconds / placed * 1e6, int(placed)))
+    whole = sum(best(lambda s=s: place(*s, city, tables, AssignmentConfig(), 0), 2) for s in shards)
+    rows.append(row("place(), all of it", "persons_per_cpu_s", count / whole, count))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    rows.append(row(f"place(), {len(shards)} shards", "memory_growth_mib", grown / 1024, count))
+    return rows
+
+
+def row(case: str, metric: str, value: float, n: int, target: float | None = None) -> dict:
+    """Return one row of the result."""
+    return {
+        "case": case,
+        "metric": metric,
+        "value": round(float(value), 3),
+        "n": n,
+        "target": target,
+    }
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {len(names)} threads"
+
+
+def main() -> None:
+    """Measure and write the results."""
+    persons = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    result = {
+        "name": "assignment",
+        "command": f"python tests/bench/assignment.py {persons}",
+        "data": "synthesised: tests/placing.py, grid of 50 by 30 zones",
+        "machine": processor(),
+        "date": date.today().isoformat(),
+        "rows": measure(persons),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "assignment.json").write_text(json.dumps(result, indent=1) + "\n")
+    lines = [
+        "# Assignment: speed",
+        "",
+        f"`{result['command']}`, {result['date']}, {result['machine']}. Data: {result['data']}.",
+        "",
+        "| case | metric | value | n | target |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {r['case']} | {r['metric']} | {r['value']:,} | {r['n']:,} | {r['target'] or ''} |"
+            for r in result["rows"]
+        ),
+        "",
+        "One thread; CPU seconds, the least of some runs of each shard of 10,000 persons. The kernel",
+        "is the choice of zones (`assignment.kernel`); `place()` also reads the tables, draws anchors",
+        "and points, finds regions, chooses modes, fixes the clock and writes the tables.",
+        "A person of this synthetic population has about 1.8 activities to place.",
+    ]
+    (RESULTS / "assignment.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
