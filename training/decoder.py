@@ -2,8 +2,15 @@
 
 Latents of the city's days, with noise, are classified to their regions (cross-entropy). The noise
 stands for what the generator leaves open: without it the decoder would be sure of itself on
-latents that no encoder ever made. Its deviation is drawn from U(0, 0.6) for each day, in units of
+latents that no encoder ever made. Its deviation is drawn from U(0, 0.6) for each entry, in units of
 the latents' own.
+
+What a travel plan knows of a place is its kind, not which of all places of that kind. So a share
+``kind`` of the target goes to all regions like the true one:
+
+    q(r' | r) = (1 − kind) · [r' = r] + kind · softmax_r'(ln mass(r') + Σ √(p_r p_r') / breadth)
+
+with p the POI distributions (Σ √(p p') = 1 − H², H the Hellinger distance).
 """
 
 import logging
@@ -38,6 +45,10 @@ class DecoderFit:
     batch: int = 1024
     learning_rate: float = 2e-3
     hidden: int = 128
+    kind: float = 0.9
+    """Share of the target that goes to regions of the same kind."""
+    breadth: float = 0.05
+    """How unlike such regions may be, in squared Hellinger distance."""
 
 
 def fit_decoder(
@@ -95,7 +106,7 @@ def fit_regions(
         torch.manual_seed(int(seeds.stream(seed, "decoder-start").integers(2**31)))
         decoder = SpatialDecoder(config)
     decoder.set_prototypes(*_prototypes(regions, latents, labels, encoder), _PROTOTYPE_SPREAD)
-    _descend(decoder, latents, labels, seed, how)
+    _descend(decoder, latents, labels, regions, seed, how)
     return decoder.eval()
 
 
@@ -112,6 +123,16 @@ def encode_days(
             latents.append(encoder(poi, mask)[mask])
     labels = torch.from_numpy(days.region[days.region >= 0].astype(np.int64))
     return torch.cat(latents), labels
+
+
+def kinds(
+    label_B: torch.Tensor, roots_RC: torch.Tensor, log_mass_R: torch.Tensor, how: DecoderFit
+) -> torch.Tensor:
+    """Return the target q of the module's docstring for true regions (B,), shape (B, R)."""
+    like_BR = torch.addmm(log_mass_R, roots_RC[label_B], roots_RC.T, alpha=1.0 / how.breadth)
+    target_BR = like_BR.softmax(dim=1).mul_(how.kind)
+    target_BR[torch.arange(len(label_B)), label_B] += 1.0 - how.kind
+    return target_BR
 
 
 def save_decoder(decoder: SpatialDecoder, weights: Path, provenance: dict[str, str]) -> Path:
@@ -140,9 +161,12 @@ def _descend(
     decoder: SpatialDecoder,
     latents: torch.Tensor,
     labels: torch.Tensor,
+    regions: Regions,
     seed: int,
     how: DecoderFit,
 ) -> None:
+    roots = torch.from_numpy(np.sqrt(regions.poi))
+    log_mass = torch.from_numpy(np.log(regions.mass)).float()
     optimiser = torch.optim.AdamW(decoder.parameters(), how.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.steps)
     rng = seeds.stream(seed, "decoder")
@@ -150,7 +174,8 @@ def _descend(
         rows = torch.from_numpy(rng.integers(0, len(labels), how.batch))
         deviation = torch.from_numpy(rng.random((how.batch, 1)) * NOISE).float()
         noise = torch.from_numpy(rng.standard_normal((how.batch, latents.shape[1]))).float()
-        loss = F.cross_entropy(decoder(latents[rows] + deviation * noise), labels[rows])
+        target = kinds(labels[rows], roots, log_mass, how)
+        loss = F.cross_entropy(decoder(latents[rows] + deviation * noise), target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

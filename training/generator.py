@@ -5,6 +5,7 @@ sampling visits (λ from −4 to λ_0) and not evenly over t, two thirds of whic
 β to 0.1; M and D are blurred as a planner's are (``training.conditions``).
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from training.mobility_data import CityDays, MobilityData, read_cities
 from training.recipe import Recipe
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 
 class GeneratorRecipe(Recipe):
@@ -106,30 +108,43 @@ class GeneratorTask:
         return GeneratorObjective(self.config)
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
-        """Yield this worker's batches of an epoch: days of all cities in even parts."""
+        """Yield this worker's batches of an epoch: days of all cities in even parts.
+
+        A batch holds days of about one length, drawn in proportion to the days of that length.
+        """
         share = self.batches_per_epoch // world
+        pools = [bucket_rows(held.city.train) for held in self.cities]
         for index in range(rank * share, (rank + 1) * share):
             rng = seeds.stream(self.seed, "generator-batch", epoch, index)
-            yield self._batch(rng, self.batch // len(self.cities), validation=False)
+            yield self._batch(pools, rng, validation=False)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return the loss on validation days, at fixed noise."""
         rng = seeds.stream(self.seed, "generator-validation")
-        with torch.no_grad():
-            losses = [
-                model(self._batch(rng, self.batch // len(self.cities), validation=True), 1.0)
-                for _ in range(8)
-            ]
-        return {"total": float(torch.stack([loss["total"] for loss in losses]).mean())}
+        pools = [bucket_rows(held.city.validation) for held in self.cities]
+        total = entries = 0.0
+        for _ in range(16):
+            batch = self._batch(pools, rng, validation=True)
+            weight = float(batch["length"].sum())
+            with torch.no_grad():
+                total += weight * float(model(batch, 1.0)["total"])
+            entries += weight
+        return {"total": total / entries}
 
     def _batch(
-        self, rng: np.random.Generator, count: int, *, validation: bool
+        self, pools: list[list[IntArray]], rng: np.random.Generator, *, validation: bool
     ) -> dict[str, Tensor]:
+        share = np.array([[len(rows) for rows in pool] for pool in pools], dtype=np.float64)
+        share /= share.sum(axis=1, keepdims=True)
+        bucket = int(rng.choice(share.shape[1], p=share.mean(axis=0)))
+        counts = np.ceil(self.batch * share[:, bucket] / share[:, bucket].sum()).astype(np.int64)
         parts: list[dict[str, npt.NDArray[np.generic]]] = []
-        for held in self.cities:
+        for held, pool, count in zip(self.cities, pools, counts.tolist(), strict=True):
+            if count == 0:
+                continue
             days = held.city.validation if validation else held.city.train
             latents = held.validation_latents if validation else held.latents
-            rows = _moving(days)[rng.integers(0, len(_moving(days)), count)]
+            rows = pool[bucket][rng.integers(0, len(pool[bucket]), count)]
             parts.append(conditions(held.city, days.take(rows), rng) | {"latents": latents[rows]})
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         longest = int(whole["length"].max())
@@ -138,6 +153,14 @@ class GeneratorTask:
         whole["noise"] = rng.standard_normal(whole["latents"].shape, dtype=np.float32)
         whole["step"] = _steps(self.config.diffusion_steps, len(whole["length"]), rng)
         return {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in whole.items()}
+
+
+def bucket_rows(days: Days) -> list[IntArray]:
+    """Return the rows of days with an arrival, by length: up to 4, up to 8, and longer."""
+    length = days.length
+    edges = (2, 5, 9, days.region.shape[1] + 1)
+    pairs = itertools.pairwise(edges)
+    return [np.flatnonzero((length >= low) & (length < high)) for low, high in pairs]
 
 
 def conditions(
@@ -206,11 +229,6 @@ def train(
     }
     write_card(output, "Mobility generator (UniMob 3.4)", provenance, facts)
     return output
-
-
-def _moving(days: Days) -> npt.NDArray[np.int64]:
-    """Return the rows of days with at least one arrival."""
-    return np.flatnonzero(days.region[:, 1] >= 0)
 
 
 def _padded(city: CityDays, days: Days, encoder: SpatialEncoder) -> FloatArray:

@@ -133,7 +133,7 @@ def spread(latents: FloatArray, plans: Plans, real: FloatArray) -> float:
 def beijing_rows(weights: Path, city: CityDays, seed: int) -> list[Row]:
     """Return the rows of every sampler, free and oracle, beside floor and baseline."""
     encoder, digest = load_encoder(weights, ComputeConfig())
-    how = DecoderFit(steps=800)
+    how = DecoderFit(steps=400, kind=0.0)
     decoder = fit_regions(city.regions, city.train, encoder, digest, seed, how)
     xy, rng = city.regions.xy, seeds.stream(seed, "results-rows")
     rows = np.resize(np.arange(len(city.validation.region)), _DAYS)

@@ -51,6 +51,12 @@ class DecoderSection(Section):
     hidden: Annotated[int, Field(ge=1)] = 128
     """Width of the feed-forward layer."""
 
+    kind: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Share of the target that goes to regions of the same kind."""
+
+    breadth: Annotated[float, Field(gt=0)] = 0.05
+    """How unlike such regions may be, in squared Hellinger distance."""
+
     observed: bool = False
     """Write the decoders of observed cities too."""
 
@@ -208,7 +214,14 @@ def train(
         _train_encoder(recipe, cities, output, resume, address)
     encoder, digest = load_encoder(output.parent, ComputeConfig())
     section = recipe.decoder
-    how = DecoderFit(section.steps, section.batch, section.learning_rate, section.hidden)
+    how = DecoderFit(
+        section.steps,
+        section.batch,
+        section.learning_rate,
+        section.hidden,
+        section.kind,
+        section.breadth,
+    )
     for city in cities:
         if city.label == "observed" and not section.observed:
             continue

@@ -24,7 +24,7 @@ from raygen.models.spatial import (
 from raygen.stages.decode import region_probability
 from raygen.taxonomy import ACTIVITY_TYPES
 from training.arrivals import fit_arrivals, markov_days, plan_days
-from training.decoder import DecoderFit, encode_days, fit_decoder, fit_regions, save_decoder
+from training.decoder import DecoderFit, encode_days, fit_decoder, fit_regions, kinds, save_decoder
 from training.generator import GeneratorRecipe, GeneratorTask, latent_days
 from training.generator import train as train_generator
 from training.mobility_data import MobilityData, synthesised_city
@@ -34,6 +34,7 @@ from training.spatial import train as train_spatial
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 SMALL = SpatialConfig(latent=16, hidden=12, levels=2)
 SHORT = DecoderFit(steps=150, batch=256, hidden=16)
+EXACT = replace(SHORT, kind=0.0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -86,10 +87,22 @@ def test_standardised_latents_have_unit_spread(held, encoder):
 
 
 def test_decoder_knows_its_regions(held, encoder):
-    decoder = fit_regions(held.regions, held.train, encoder, "", 1, SHORT)
+    decoder = fit_regions(held.regions, held.train, encoder, "", 1, EXACT)
     latents, labels = encode_days(held.regions, held.validation, encoder)
     right = (decoder(latents).argmax(1) == labels).float().mean().item()
     assert right > 0.6  # of some 80 regions, a third of them hardly ever seen
+
+
+def test_target_goes_to_regions_of_the_kind():
+    poi = np.full((3, 14), 0.0)
+    poi[0, 1] = poi[1, 1] = poi[2, 2] = 1.0
+    roots, log_mass = torch.from_numpy(np.sqrt(poi)), torch.tensor([1.0, 3.0, 4.0]).double().log()
+    how = DecoderFit(kind=0.5, breadth=0.2)
+    target = kinds(torch.tensor([0]), roots, log_mass, how)[0]
+    like = np.array([1 * np.exp(5), 3 * np.exp(5), 4.0])
+    assert np.allclose(target, 0.5 * np.array([1, 0, 0]) + 0.5 * like / like.sum())
+    exact = kinds(torch.tensor([2]), roots, log_mass, DecoderFit(kind=0.0))
+    assert exact.tolist() == [[0, 0, 1]]
 
 
 def test_decoder_fit_repeats_and_saves(tmp_path, city, encoder):
