@@ -4,6 +4,7 @@ A run is on its own Ray (no address), or on a cluster that is already up (``host
 or ``auto``). Inside a Ray job the driver follows ``RAY_ADDRESS``, which the job sets.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -11,13 +12,20 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import ray
 
 from cluster.check import check_nodes
 from raygen.errors import ClusterError
 
+log = logging.getLogger(__name__)
+
 _REACH_S = 4.0  # for the head's port to accept a connection
 _ANSWER_S = 10.0  # for what listens there to answer as a Ray head does
+
+# Ray gives its own node a fixed 30 s to come up, too little on a machine that is busy.
+_STARTS = 3
+_SLOW_START = "timed out during startup"
 
 _EMPTY_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # length 0, type 4, no flags, stream 0
 
@@ -107,18 +115,33 @@ def connect(address: str | None, workers: int | None = None, threads: int = 1) -
 def _init(target: str, threads: int, settings: dict[str, Any]) -> None:
     # Ray 2.60 warns that a token guards the cluster that it starts, which asks nothing of the user.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    try:
-        ray.init(
-            address=target,
-            runtime_env={"env_vars": worker_environment(threads)},
-            logging_level=logging.WARNING,
-            log_to_driver=False,  # what a worker raises comes with its result
-            **settings,
-        )
-    except Exception as error:  # Ray 2.60 raises Exception itself where a node does not come up
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        msg = f"address {target!r}: {line}"
-        raise ClusterError(msg) from error
+    for attempt in range(_STARTS):
+        before = set(psutil.Process().children())
+        try:
+            ray.init(
+                address=target,
+                runtime_env={"env_vars": worker_environment(threads)},
+                logging_level=logging.WARNING,
+                log_to_driver=False,  # what a worker raises comes with its result
+                **settings,
+            )
+        except Exception as error:  # Ray 2.60 raises Exception itself where a node does not come up
+            _end(set(psutil.Process().children()) - before)
+            if _SLOW_START in str(error) and attempt + 1 < _STARTS:
+                log.warning("Ray did not start in time; trying again")
+                continue
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            msg = f"address {target!r}: {line}"
+            raise ClusterError(msg) from error
+        return
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """End what a failed start has left behind."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(list(processes), timeout=_REACH_S)
 
 
 def _require_head(address: str) -> None:

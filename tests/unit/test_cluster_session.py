@@ -1,7 +1,9 @@
 import os
 import socket
+import subprocess
 import time
 
+import psutil
 import pytest
 import ray
 
@@ -58,6 +60,31 @@ def test_the_environment_gives_the_address(monkeypatch):
         connect(None),
     ):
         pass
+
+
+def test_a_slow_start_is_tried_again_and_its_processes_ended(monkeypatch):
+    calls: list[subprocess.Popen[bytes]] = []
+
+    def init(**settings: object) -> None:
+        calls.append(subprocess.Popen(["sleep", "600"]))
+        if len(calls) < 3:
+            msg = "The current node timed out during startup. This could happen because"
+            raise Exception(msg)
+
+    monkeypatch.setattr(ray, "init", init)
+    with connect("local"):
+        assert [psutil.pid_exists(call.pid) for call in calls] == [False, False, True]
+    calls[2].kill()
+    calls[2].wait()
+
+
+def test_another_failure_of_the_start_is_told(monkeypatch):
+    def init(**settings: object) -> None:
+        msg = "no space left\nat all"
+        raise OSError(msg)
+
+    monkeypatch.setattr(ray, "init", init)
+    assert refused("local") == "address 'local': no space left"
 
 
 def test_unconnected():
