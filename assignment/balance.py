@@ -35,6 +35,9 @@ minutes."""
 _STEP = 0.5
 """Largest Newton step of β, in units of 1 / mean cost; far from the root a full one overshoots."""
 
+_NEWTON_EVERY = 3
+"""Rounds of balancing to a step of β: exp(−β·c) of all pairs costs five rounds."""
+
 _LOW, _HIGH = -0.75, 6.0
 """Bounds of β in units of 1 / mean cost: a mild preference for the far, and next to no travel."""
 
@@ -92,10 +95,14 @@ def balance(
     """
     scaled = places * (origins.sum() / places.sum())
     some = scaled > 0
-    log_b, decay, rounds = np.zeros_like(scaled), 1.0 / groups.target, 0
+    log_b, moved, rounds = np.zeros_like(scaled), 1.0 / groups.target, 0
+    decay, weight = moved, np.empty((0, 0), np.float32)
     while True:
         pull = scaled * np.exp(log_b)
-        columns, mean, slope = _totals(cost, origins, pull, decay[groups.of_zone], groups)
+        if rounds % _NEWTON_EVERY == 0:
+            decay = moved
+            weight = _weights(cost, decay[groups.of_zone])
+        columns, mean, slope = _totals(weight, cost, origins, pull, groups)
         log_fill = np.log(np.maximum(columns[some], 1e-300) / scaled[some])
         inside = np.abs(log_b[some]) < MAX_LOG_BALANCE
         # What is too much at the bounds is missing elsewhere, equally: judge by the spread.
@@ -108,7 +115,7 @@ def balance(
         log_b[some] -= log_fill
         log_b[some] -= np.average(log_b[some], weights=scaled[some])
         log_b = np.clip(log_b, -MAX_LOG_BALANCE, MAX_LOG_BALANCE)
-        decay, rounds = moved, rounds + 1
+        rounds += 1
     filled = np.where(some, columns / np.where(some, scaled, 1.0), np.nan)
     return Balanced(decay, pull, filled, mean, rounds)
 
@@ -123,31 +130,43 @@ def _newton(
 
 
 @njit(cache=True, nogil=True)
+def _weights(cost: npt.NDArray[np.float32], decay: FloatArray) -> npt.NDArray[np.float32]:
+    """Return exp(−β·c) of all pairs; ``decay`` by origin."""
+    out = np.empty(cost.shape, np.float32)
+    for i in range(len(cost)):
+        for j in range(len(cost)):
+            out[i, j] = np.exp(-decay[i] * cost[i, j])
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _totals(
+    weight: npt.NDArray[np.float32],
     cost: npt.NDArray[np.float32],
     origins: FloatArray,
     pull: FloatArray,
-    decay: FloatArray,
     groups: Groups,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return column totals (Z,), and by group the mean cost and its fall per unit of β."""
     zones, count = len(origins), len(groups.target)
-    columns, weight = np.zeros(zones), np.empty(zones)
+    columns, trips = np.zeros(zones), np.empty(zones)
     mass, first, spread = np.full(count, 1e-300), np.zeros(count), np.zeros(count)
     for i in range(zones):
         if origins[i] <= 0.0:
             continue
-        total = _row(cost[i], pull, decay[i], weight)
-        mean, square = 0.0, 0.0
+        total, mean, square = 0.0, 0.0, 0.0
         for j in range(zones):
-            share = weight[j] / total
-            columns[j] += origins[i] * share
-            mean += share * cost[i, j]
-            square += share * cost[i, j] * cost[i, j]
+            trips[j] = weight[i, j] * pull[j]
+            total += trips[j]
+            mean += trips[j] * cost[i, j]
+            square += trips[j] * cost[i, j] * cost[i, j]
+        for j in range(zones):
+            columns[j] += trips[j] * (origins[i] / total)
+        mean /= total
         group = groups.of_zone[i]
         mass[group] += origins[i]
         first[group] += origins[i] * mean
-        spread[group] += origins[i] * (square - mean * mean)
+        spread[group] += origins[i] * (square / total - mean * mean)
     return columns, first / mass, spread / mass
 
 

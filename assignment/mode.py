@@ -224,22 +224,18 @@ def commuter_constants(
     return moved[:, 0]
 
 
+@njit(cache=True, nogil=True)
 def commuter_shares(
     coefficients: FloatArray, km: FloatArray, weight: FloatArray, no_car: float
 ) -> FloatArray:
     """Return the shares by mode, shape (5,), of adults on work tours; see above."""
-    log_km = np.log(np.maximum(km, _LEAST_KM))
-    shares = np.zeros(len(MODES))
-    for without, part in ((False, 1.0 - no_car), (True, no_car)):
-        value = np.full((len(MODES), len(km)), -np.inf)
-        for mode in range(len(MODES)):
-            flags = (False, False, without)
-            reach = np.array([in_reach(mode, k, not without) for k in km.tolist()], bool)
-            value[mode] = np.where(
-                reach,
-                [utility(coefficients[mode], x, WORK, flags) for x in log_km.tolist()],
-                -np.inf,
-            )
-        odds = np.exp(value - value.max(axis=0))
-        shares += part * (odds / odds.sum(axis=0)) @ (weight / weight.sum())
-    return shares
+    shares, odds = np.zeros(len(MODES)), np.empty(len(MODES))
+    for i in range(len(km)):
+        log_km = np.log(max(km[i], _LEAST_KM))
+        for without in (False, True):
+            for mode in range(len(MODES)):
+                value = utility(coefficients[mode], log_km, WORK, (False, False, without))
+                odds[mode] = np.exp(value) if in_reach(mode, km[i], not without) else 0.0
+            part = no_car if without else 1.0 - no_car
+            shares += part * weight[i] * odds / odds.sum()
+    return shares / weight.sum()

@@ -20,13 +20,13 @@ import numpy as np
 
 # This file's own folder would hide the package of its name.
 sys.path[0] = str(Path(__file__).parents[1])
-import placing
+import placing  # noqa: E402
 
-from assignment.anchors import anchor_tables
-from assignment.itinerary import read_people, read_plan, read_prior
-from assignment.kernel import place_activities
-from assignment.place import draw_anchors, fixed_zones, pace_of, place, run_setting
-from raygen.config import AssignmentConfig
+from assignment.anchors import anchor_tables  # noqa: E402
+from assignment.itinerary import read_people, read_plan, read_prior  # noqa: E402
+from assignment.kernel import place_activities  # noqa: E402
+from assignment.place import draw_anchors, fixed_zones, pace_of, place, run_setting  # noqa: E402
+from raygen.config import AssignmentConfig  # noqa: E402
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 CASES = {
