@@ -188,10 +188,7 @@ def idle_share(
 
 def group_of(data: ChainData, pool: ChainPool, row: int, kind: int, size: int) -> Group:
     """Return people of a row on a kind of day, as the pool has them, and their target minutes."""
-    mine = (pool.kind == kind) & (
-        np.where(pool.person[:, 2] == 1, CHILD_ROW, pool.person[:, 0]) == row
-    )
-    entries = np.flatnonzero(mine)
+    entries = np.flatnonzero((pool.kind == kind) & (_row_of(pool.person) == row))
     weight = pool.probability[entries]
     points = (np.arange(size) + 0.5) / size * weight.sum()
     taken = entries[np.minimum(np.searchsorted(np.cumsum(weight), points), len(entries) - 1)]
@@ -207,6 +204,11 @@ def group_of(data: ChainData, pool: ChainPool, row: int, kind: int, size: int) -
     target[HOME] += target[barred].sum()
     target[barred] = 0.0
     return Group(row, kind, people, employed, target)
+
+
+def _row_of(person: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the row of the table of people (N, 3)."""
+    return np.where(person[:, 2] == 1, CHILD_ROW, person[:, 0])
 
 
 def fit_closed_loop(
@@ -289,7 +291,7 @@ def _algorithm_2(
     slots = torch.arange(SLOTS)
     for group in groups:
         rng = seeds.stream(recipe.seed, "adapters-open", group.kind, group.row)
-        mine = np.flatnonzero((pool.kind == group.kind) & (pool.person == group.people[0]).all(1))
+        mine = np.flatnonzero((pool.kind == group.kind) & (_row_of(pool.person) == group.row))
         entries = rng.choice(mine, _OPEN_DAYS)
         days = pool.chains[pool.day[entries]].astype(np.int64)
         hidden = paper_mask(pool.chains[pool.day[entries]], 0.7, rng)
