@@ -194,7 +194,7 @@ def anchor_tables(city: City) -> AnchorTables:
         reference.commute_shares,
     )
     lon, lat = city.to_lonlat(city.poi_xy)
-    allowed = city.attraction > 0
+    allowed = np.ascontiguousarray(city.attraction > 0)
     allowed[~allowed.any(axis=1)] = True
     return AnchorTables(
         order=order,

@@ -1,6 +1,6 @@
 """Cost and feasibility of a zone for one activity; the formula is in ``assignment.kernel``."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,19 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 _TURN = 2.0 * np.pi
+
+S = TypeVar("S", bound=np.generic)
+
+
+def read_only(array: npt.NDArray[S]) -> npt.NDArray[S]:
+    """Return a read-only view, of a copy where the array is not in C order.
+
+    Numba compiles a kernel anew (20 s) for read-only arrays, which is what shared memory and Arrow
+    give, and for others; the kernels here always get the former.
+    """
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def bearings(xy: FloatArray) -> Float32Array:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from assignment.cost import read_only
 from assignment.draws import KeyArray, person_keys
 from assignment.kernel import Prior
 from assignment.times import Plan, arrivals
@@ -134,9 +135,9 @@ def read_prior(priors: pa.Table, rows: int) -> Prior:
         for name in ("zones", "log_probability")
     }
     return Prior(
-        np.ascontiguousarray(flat["zones"]),
-        np.ascontiguousarray(flat["log_probability"]),
-        priors.column("log_floor").to_numpy(),
+        read_only(flat["zones"]),
+        read_only(flat["log_probability"]),
+        read_only(priors.column("log_floor").to_numpy()),
     )
 
 

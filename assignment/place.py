@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from assignment.anchors import AnchorTables, draw_zones
-from assignment.cost import Curves, Network, Weights
+from assignment.cost import Curves, Network, Weights, read_only
 from assignment.itinerary import People, read_people, read_plan, read_prior
 from assignment.kernel import Setting, place_activities
 from assignment.mode import (
@@ -138,31 +138,31 @@ def draw_anchors(people: People, tables: AnchorTables, seed: int) -> tuple[Int32
     uniform = seeds.uniforms(seed, "anchors", people.person_id, 2)
     work = np.full(len(people.age), -1, dtype=np.int32)
     school = work.copy()
+    order = read_only(tables.order)
     employed = people.employment == 0
-    work[employed] = draw_zones(
-        tables.work, tables.order, people.home_zone[employed], uniform[employed, 0]
-    )
+    home = people.home_zone
+    work[employed] = draw_zones(read_only(tables.work), order, home[employed], uniform[employed, 0])
     for name, table in (("school", tables.school), ("college", tables.college)):
         rows = people.student == STUDENT.index(name)
-        school[rows] = draw_zones(table, tables.order, people.home_zone[rows], uniform[rows, 1])
+        school[rows] = draw_zones(read_only(table), order, home[rows], uniform[rows, 1])
     return work, school
 
 
 def run_setting(city: City, tables: AnchorTables, config: AssignmentConfig) -> Setting:
     """Return what the location kernel holds fixed over a run."""
     network = Network(
-        city.distance_m,
-        tables.order,
-        city.free_time_s,
-        city.peak_time_s,
-        tables.free_to_s,
-        tables.peak_to_s,
-        tables.bearing,
-        tables.allowed,
+        read_only(city.distance_m),
+        read_only(tables.order),
+        read_only(city.free_time_s),
+        read_only(city.peak_time_s),
+        read_only(tables.free_to_s),
+        read_only(tables.peak_to_s),
+        read_only(tables.bearing),
+        read_only(tables.allowed),
     )
     km = tables.reference.distance_m * np.float32(tables.circuity / 1000.0)
     weights = Weights(config.alpha, config.beta, config.gamma, config.candidates, config.min_stay_s)
-    return Setting(network, Curves(km, tables.reference.angle_rad), weights)
+    return Setting(network, Curves(read_only(km), read_only(tables.reference.angle_rad)), weights)
 
 
 def pace_of(people: People) -> FloatArray:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numba import njit
 
 from assignment.anchors import AnchorTables
+from assignment.cost import read_only
 from assignment.draws import USE_AT_HOME, USE_POI, USE_POINT, KeyArray, counter, unit, units
 from assignment.times import Plan
 from raygen.city import AT_HOMES, City
@@ -122,8 +123,9 @@ def activity_points(
     rows = np.flatnonzero(plan.type != HOME)
     kind, zones, key = plan.type[rows], zone[rows], keys[rows]
     counts = draw_counters(plan.day[rows], plan.sequence[rows], kind)
-    pois = (city.poi_start, city.poi_category)
-    poi = draw_pois(pois, city.category_given_type, kind, zones, key, counts)
+    pois = (read_only(city.poi_start), read_only(city.poi_category))
+    weight = read_only(city.category_given_type)
+    poi = draw_pois(pois, weight, kind, zones, key, counts)
     homes = np.array([AT_HOMES.get(word, 0.0) for word in ACTIVITY_TYPES])
     poi[units(key, counts + USE_AT_HOME) < homes[kind]] = -1
     lon, lat = np.zeros(len(zone)), np.zeros(len(zone))

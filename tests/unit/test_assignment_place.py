@@ -1,5 +1,7 @@
 """The assignment stage on the tiny city: tables, points, errors."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import placing
 import pyarrow as pa
@@ -7,7 +9,9 @@ import pytest
 import tinycity
 from pyproj import Transformer
 
-from assignment.anchors import AnchorTables, anchor_tables
+from assignment.anchors import AnchorTables, anchor_tables, draw_zones
+from assignment.kernel import place_activities
+from assignment.mode import choose_modes
 from assignment.place import Placed, place
 from assignment.points import crow_fly_m, draw_pois
 from assignment.times import Plan, arrivals, schedule
@@ -18,6 +22,7 @@ from raygen.errors import DataError
 from raygen.taxonomy import HOME, WORK
 
 CONFIG = AssignmentConfig()
+KERNELS = (place_activities, draw_zones, draw_pois, choose_modes, schedule, arrivals)
 Case = tuple[City, AnchorTables, placing.Shard, Placed]
 
 
@@ -176,3 +181,22 @@ def test_persons_without_ids_in_order_are_refused(case: Case) -> None:
     turned = people.take(pa.array(range(people.num_rows))[::-1])
     with pytest.raises(DataError, match=r"persons\.person_id: ids must increase"):
         place(households, turned, plans, priors, case[0], case[1], CONFIG, 0)
+
+
+def test_shared_read_only_arrays_do_not_compile_anew(case: Case) -> None:
+    city, tables, shard, placed = case
+
+    def shared(thing: City | AnchorTables):
+        arrays = {
+            f.name: getattr(thing, f.name).copy()
+            for f in fields(thing)
+            if isinstance(getattr(thing, f.name), np.ndarray)
+        }
+        for array in arrays.values():
+            array.flags.writeable = False
+        return replace(thing, **arrays)
+
+    before = [len(kernel.signatures) for kernel in KERNELS]
+    again = place(*shard, shared(city), shared(tables), CONFIG, 1)
+    assert again.activities.equals(placed.activities)
+    assert [len(kernel.signatures) for kernel in KERNELS] == before
