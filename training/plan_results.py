@@ -54,8 +54,8 @@ def main() -> int:
         rows=rows,
         notes=[
             "nll: mean −log probability of the half-hour of the next arrival, nats. JSD base 2 "
-            "over cells (role, slot of arrival), by weight. The survey is asked as Los Angeles "
-            "County, one of the names in the training prompts.",
+            "over cells (role, slot of arrival), by weight. The survey is asked as the table's "
+            "city.",
             "Floor: validation against test persons; even against odd validation days.",
             "Algorithm 1 draws whole days from midnight at home; the survey's days hold only "
             "people who travelled.",

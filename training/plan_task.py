@@ -137,14 +137,14 @@ def group_targets(states: States, share: float) -> GroupTargets:
 def names_of(group: Group, cities: tuple[str, ...], phone_city: str, count: int) -> tuple[str, ...]:
     """Return the cities that a place's prompts name in training: some of the list, in turn.
 
-    Plans are taken to be alike whatever the city's name (UniMob's premise, assumed). Named after
-    the survey's towns alone, the planner learned to hang on the names, and its answers for another
-    city were worse than no planner's.
+    Plans are taken to be alike whatever the city's name (UniMob's premise, assumed). A planner
+    that saw few names hangs on them: named after six towns, its answers as another city were
+    worse by half a nat; long lists and several names for a place are the remedy.
     """
     traveller, code = group
     if traveller == PHONE:
         return (phone_city,)
-    first = 7 * code + 11 * traveller
+    first = 7 * code + traveller
     # A stride without common factors with the list's length gives different names.
     stride = next(
         s for s in range(len(cities) // 3 + 1, 2 * len(cities)) if gcd(s, len(cities)) == 1
