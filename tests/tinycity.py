@@ -8,6 +8,7 @@ symmetric. The college is in 203, the factory in 102; 201 has no jobs to speak o
           south     21 (900)   22 (2,000)  23 (800)
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def build(directory: Path) -> Path:
     return directory
 
 
+@cache
 def tables() -> layout.CityTables:
     """Return the city's tables, for a test to break one before it writes them."""
     polygons = zone_polygons()

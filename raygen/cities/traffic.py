@@ -21,7 +21,7 @@ IntArray = npt.NDArray[np.int64]
 BPR_ALPHA, BPR_BETA = 0.15, 4.0
 """The curve's standard coefficients."""
 
-MAX_SLOWDOWN = 3.0
+MAX_SLOWDOWN = 2.5
 """Times are capped at this multiple of free flow: BPR has no meaning far beyond capacity."""
 
 

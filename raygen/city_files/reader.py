@@ -99,14 +99,31 @@ def _read_table(path: Path) -> pa.Table:
             faults.add(field.name, "missing")
             continue
         have = table.column(field.name)
-        if have.type != field.type:
+        if not _same_kind(have.type, field.type):
             faults.add(field.name, f"type must be {field.type}, got {have.type}")
         elif have.null_count and not field.nullable:
             faults.rows(field.name, have.is_null().to_numpy(), "null")
     faults.raise_any()
     if path.name in GEOMETRY_TYPES:
         _check_geometry(path, table)
-    return table.select(want.names).replace_schema_metadata(None)
+    return pa.table([_as(table.column(field.name), field.type) for field in want], want.names)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    words = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(words) or pa.types.is_large_string(words)
+
+
+def _same_kind(have: pa.DataType, want: pa.DataType) -> bool:
+    """Say whether a type is the wanted one, or differs only in how text or bytes are stored."""
+    if _is_text(want):
+        return _is_text(have)
+    return have == want or (pa.types.is_binary(want) and pa.types.is_large_binary(have))
+
+
+def _as(column: pa.ChunkedArray, want: pa.DataType) -> pa.ChunkedArray:
+    """Return a column of the same kind as the wanted type; words of a vocabulary stay coded."""
+    return column if pa.types.is_dictionary(want) else column.cast(want)
 
 
 def _check_geometry(path: Path, table: pa.Table) -> None:

@@ -1,14 +1,13 @@
 """Where in a ZIP people live and work, and its split into zones: synthesised.
 
 A ZIP's Voronoi cell holds mountains and desert. Its settled area is capped at the true land area
-and at what its people and jobs fill at 1,000 per square mile, the density of an urban core in the
-Census Bureau's 2010 criteria. Where a cell is larger (see ``SLACK``), only the part with the
-highest potential is kept: the sum over the other ZIPs of (people + jobs) / distance², so that
-the settled part of a mountain ZIP lies towards the towns. Distances are to the ZIPs' points first,
-then to the settled areas that came of it. Very small ZIPs are discs about their point.
+and at what its people and jobs fill at 2,000 per square mile. Where a cell is larger (see
+``SLACK``), only the part nearest to the ZIP's point is kept or, in ZIPs of mountain and desert,
+nearest to the town (``TOWNS``).
 
-A settled area is split by k-means, weighted by potential, into zones of about ``ZONE_LOAD`` people
-(a job counts ``JOB_LOAD`` people); a zone is the Voronoi cell of its centre in the settled area.
+A settled area is split by k-means, weighted by the potential of the surrounding ZIPs, into zones of
+about ``ZONE_LOAD`` people (a job counts ``JOB_LOAD`` people); a zone is the Voronoi cell of its
+centre in the settled area.
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from scipy.spatial.distance import cdist
 from shapely.geometry.base import BaseGeometry
 
 from raygen import seeds
-from raygen.cities.los_angeles.zips import Zips
+from raygen.cities.los_angeles.zips import CRS, Zips
+from raygen.city_files.projection import to_metres
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -35,24 +35,66 @@ ZONE_LOAD = 8_000
 JOB_LOAD = 0.45
 """People that a job counts for in ``ZONE_LOAD``."""
 
-FRINGE_M2 = 1609.344**2 / 1000
-"""Area per person or job at the urban fringe: 1,000 per square mile."""
+FRINGE_M2 = 1609.344**2 / 2000
+"""Area per person or job in the least dense settled land, 2,000 per square mile: assumed, about
+half the density of the county's thinnest urban area (Palmdale and Lancaster)."""
 
-SLACK = 1.5
+SLACK = 2.0
 """How much larger than the cap a cell below ``TOWN_M2`` may be before it is trimmed: within the
 city, Voronoi cells differ from ZIPs, but there is no empty land."""
 
 TOWN_M2 = 4.0e7
 
+REACH_M = 4_000.0
+"""Distance over which the potential of a ZIP falls to 1/e."""
+
+TOWNS = {
+    90265: (34.030, -118.700),
+    90290: (34.100, -118.600),
+    90704: (33.343, -118.325),
+    91001: (34.185, -118.135),
+    91010: (34.140, -117.960),
+    91011: (34.205, -118.200),
+    91016: (34.145, -118.000),
+    91040: (34.260, -118.320),
+    91042: (34.255, -118.285),
+    91301: (34.145, -118.760),
+    91302: (34.150, -118.650),
+    91321: (34.380, -118.520),
+    91342: (34.305, -118.430),
+    91350: (34.450, -118.500),
+    91381: (34.385, -118.580),
+    91384: (34.475, -118.620),
+    91387: (34.415, -118.430),
+    91390: (34.470, -118.500),
+    91702: (34.125, -117.905),
+    91711: (34.105, -117.715),
+    91741: (34.140, -117.850),
+    91750: (34.110, -117.770),
+    91759: (34.235, -117.660),
+    92397: (34.360, -117.630),
+    93510: (34.480, -118.190),
+    93532: (34.670, -118.440),
+    93534: (34.690, -118.145),
+    93535: (34.690, -118.080),
+    93536: (34.670, -118.210),
+    93543: (34.520, -117.970),
+    93544: (34.500, -117.820),
+    93550: (34.570, -118.090),
+    93551: (34.600, -118.180),
+    93552: (34.570, -118.040),
+    93553: (34.500, -117.910),
+    93563: (34.445, -117.850),
+    93591: (34.607, -117.825),
+}
+"""Latitude and longitude of the town of ZIPs that are mostly mountain or desert: assumed, from
+general knowledge of the county, to about a kilometre."""
+
 _MIN_SETTLED_M2 = 1.5e5
 _MIN_ZONE_M2 = 1.5e5  # no zone smaller than a few blocks on average
-_DISC_M2 = 2.5e6  # below this a settled area is a disc
-_CELLS = 250  # grid cells of a trimmed settled area
 _POINTS = 150  # sample points of a zone in k-means
 _ROUNDS = 25
-_PASSES = 2
-_SIMPLE_M = 60.0
-_POTENTIAL_FLOOR_M2 = 1500.0**2
+_BISECTIONS = 20
 
 
 @dataclass(frozen=True)
@@ -72,13 +114,8 @@ def split_zips(zips: Zips) -> Split:
     rows: list[int] = []
     polygons: list[BaseGeometry] = []
     weights: list[float] = []
-    centre = zips.xy
-    settled: list[BaseGeometry] = []
-    for _ in range(_PASSES):
-        settled = [settled_area(zips, row, centre) for row in range(len(zips.zip))]
-        centre = np.array([shapely.get_coordinates(area.centroid)[0] for area in settled])
-    for row, area in enumerate(settled):
-        zones, weight = _split(zips, row, area, centre)
+    for row in range(len(zips.zip)):
+        zones, weight = _split(zips, row, settled_area(zips, row))
         rows += [row] * len(zones)
         polygons += zones
         weights += weight.tolist()
@@ -86,50 +123,39 @@ def split_zips(zips: Zips) -> Split:
     return Split(np.array(rows), shapes, np.array(weights))
 
 
-def settled_area(zips: Zips, row: int, centre: FloatArray) -> BaseGeometry:
-    """Return the polygon that a ZIP's people and jobs are in.
-
-    Parameters
-    ----------
-    zips
-        All ZIPs.
-    row
-        The ZIP.
-    centre
-        Where the ZIPs' people are taken to be, shape (288, 2), projected metres.
-    """
+def settled_area(zips: Zips, row: int) -> BaseGeometry:
+    """Return the polygon that a ZIP's people and jobs are in, in the projected CRS."""
     cell = zips.polygon[row]
     load = zips.population[row] + zips.jobs[row]
     cap = max(min(zips.land_m2[row], load * FRINGE_M2), _MIN_SETTLED_M2)
     slack = SLACK if cell.area < TOWN_M2 else 1.0
     if cap * slack >= cell.area:
         return cell
-    if cap < _DISC_M2:
-        return _disc(cell, zips.xy[row], cap)
-    return _densest(zips, row, cap, centre)
+    lat, lon = TOWNS.get(int(zips.zip[row]), zips.lonlat[row, ::-1])
+    return _nearest_part(cell, to_metres(np.array([[lon, lat]]), CRS)[0], cap)
 
 
-def _disc(cell: BaseGeometry, centre: FloatArray, area: float) -> BaseGeometry:
-    """Return the disc about a point that has this area within the cell, by bisection."""
-    low, high = 0.0, 4.0 * float(np.sqrt(area))
+def _nearest_part(cell: BaseGeometry, centre: FloatArray, area: float) -> BaseGeometry:
+    """Return the part of a cell within a disc about a point that has this area, by bisection.
+
+    Pieces of under a fifth of the part are left out.
+    """
     point = shapely.Point(centre)
-    for _ in range(40):
+    low, high = 0.0, float(shapely.hausdorff_distance(point, cell))
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if cell.intersection(point.buffer(middle)).area < area:
+        if cell.intersection(point.buffer(middle, quad_segs=8)).area < area:
             low = middle
         else:
             high = middle
-    return cell.intersection(point.buffer(high))
+    part = cell.intersection(point.buffer(high, quad_segs=8))
+    return shapely.union_all([p for p in shapely.get_parts(part) if p.area > part.area / 5])
 
 
-def _potential(zips: Zips, xy: FloatArray, centre: FloatArray, but: int = -1) -> FloatArray:
-    """Return the potential of points of shape (M, 2) from all ZIPs but one, per m²."""
+def _potential(zips: Zips, xy: FloatArray) -> FloatArray:
+    """Return people and jobs around points of shape (M, 2), falling off with distance."""
     load = (zips.population + zips.jobs).astype(np.float64)
-    # A large ZIP's people are spread out: near its centre it pulls no more than its own density.
-    spread = np.minimum(zips.land_m2, load * FRINGE_M2) / np.pi
-    load[but if but >= 0 else slice(0)] = 0.0
-    square = cdist(xy, centre, "sqeuclidean")
-    return (load / (square + np.maximum(spread, _POTENTIAL_FLOOR_M2))).sum(axis=1)
+    return np.exp(-cdist(xy, zips.xy) / REACH_M) @ load
 
 
 def _grid(shape: BaseGeometry, step: float) -> FloatArray:
@@ -140,26 +166,7 @@ def _grid(shape: BaseGeometry, step: float) -> FloatArray:
     return xy[shapely.contains_xy(shape, xy[:, 0], xy[:, 1])]
 
 
-def _densest(zips: Zips, row: int, area: float, centre: FloatArray) -> BaseGeometry:
-    """Return the part of a ZIP's cell with the highest potential and about this area."""
-    cell = zips.polygon[row]
-    step = float(np.sqrt(area / _CELLS))
-    xy = _grid(cell, step)
-    kept = xy[np.argsort(-_potential(zips, xy, centre, row), kind="stable")[:_CELLS]]
-    # Discs that reach over the grid's diagonal close it; the way back leaves half a step around.
-    rounded = shapely.MultiPoint(kept).buffer(step, quad_segs=4).buffer(-step / 2)
-    return _largest(cell.intersection(rounded.simplify(_SIMPLE_M)))
-
-
-def _largest(shape: BaseGeometry) -> BaseGeometry:
-    """Return a shape's polygons of over a fifth of its area; slivers go."""
-    parts = [part for part in shapely.get_parts(shape) if part.area > shape.area / 5]
-    return shapely.union_all(parts)
-
-
-def _split(
-    zips: Zips, row: int, settled: BaseGeometry, centres: FloatArray
-) -> tuple[list[BaseGeometry], FloatArray]:
+def _split(zips: Zips, row: int, settled: BaseGeometry) -> tuple[list[BaseGeometry], FloatArray]:
     """Return the zones of one ZIP and their shares of its people."""
     load = zips.population[row] + JOB_LOAD * zips.jobs[row]
     room = int(settled.area / _MIN_ZONE_M2)
@@ -168,7 +175,8 @@ def _split(
         return [settled], np.ones(1)
     rng = seeds.stream(SEED, "los_angeles zones", int(zips.zip[row]))
     xy = _grid(settled, float(np.sqrt(settled.area / (_POINTS * count))))
-    mass = _potential(zips, xy, centres)
+    # The root: density varies less within a ZIP than its potential, by orders of magnitude.
+    mass = np.sqrt(_potential(zips, xy))
     centre = _centres(xy, mass, count, rng)
     cells = shapely.voronoi_polygons(
         shapely.MultiPoint(centre), extend_to=settled.envelope.buffer(1000), ordered=True
