@@ -31,6 +31,10 @@ DEFAULT_COMMUTE_S = 1800.0
 
 _BELOW_ONE = np.nextafter(np.float32(1.0), np.float32(0.0))
 
+CARLESS_WORKERS = 0.5
+"""Workers in households without a vehicle, over such households, as shares; assumed: they hold
+fewer workers than others."""
+
 PUPIL_SHARE = 13.0 / 18.0
 """Persons of 5 to 17 years among those under 18, assumed: thirteen years of birth of eighteen."""
 
@@ -190,7 +194,7 @@ def anchor_tables(city: City) -> AnchorTables:
     constants = commuter_constants(
         reference.mode_coefficients,
         *_commutes(tables["work"], order, city.distance_m, needs["work"]),
-        _share_without_car(city),
+        CARLESS_WORKERS * _share_without_car(city),
         reference.commute_shares,
     )
     lon, lat = city.to_lonlat(city.poi_xy)
