@@ -42,7 +42,7 @@ class Head:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=900,
             check=False,
         )
 
