@@ -10,7 +10,16 @@
 1. Forward (Ho et al., "Denoising diffusion probabilistic models", NeurIPS 2020, Eq. 4):
    x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε.
 2. Steps of the samplers are spread evenly over λ from −4 to λ_0 = 3.45. With β to 0.1, λ is below
-   −4 (signal 1.8 %) from step 320 on: two thirds of evenly spread steps would see pure noise.
+   −4 (signal 1.8 %) from step 390 on: most of evenly spread steps would see pure noise. Of a
+   Gaussian of deviation 0.5, DPM-Solver++ with the exact denoiser returns (measured, 50,000 draws)
+
+   | steps                                | 4     | 8     | 10    | 20    | 50    |
+   |--------------------------------------|-------|-------|-------|-------|-------|
+   | diffusers' default, even over t      | 0.046 | 0.183 | 0.230 | 0.365 | 0.465 |
+   | its use_lu_lambdas, even over all λ  | 0.032 | 0.193 | 0.348 | 0.476 | 0.509 |
+   | here, even over λ from −4            | 0.355 | 0.493 | 0.501 | 0.502 | 0.500 |
+   | here, ddim                           | 0.302 | 0.394 | 0.412 | 0.454 | 0.481 |
+   | here, ddpm                           | 0.241 | 0.335 | 0.356 | 0.419 | 0.463 |
 3. A step, from s to t, h = λ_t − λ_s (Lu et al., "DPM-Solver++", arXiv:2211.01095):
    ddim          x_t = (σ_t/σ_s) x_s + α_t (1 − e^−h) x_0         first order, DDIM with η = 0
    dpmsolver++   the same with x_0 extrapolated from two steps     second order, multistep
