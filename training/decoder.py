@@ -45,9 +45,9 @@ class DecoderFit:
     batch: int = 1024
     learning_rate: float = 2e-3
     hidden: int = 128
-    kind: float = 0.9
+    kind: float = 1.0
     """Share of the target that goes to regions of the same kind."""
-    breadth: float = 0.05
+    breadth: float = 0.3
     """How unlike such regions may be, in squared Hellinger distance."""
 
 

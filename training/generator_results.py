@@ -24,7 +24,7 @@ from raygen.models.diffusion import Sampler
 from raygen.models.generator import Generator, load_generator
 from raygen.models.spatial import SpatialDecoder, load_decoder, load_encoder
 from raygen.results import Results, Row
-from raygen.stages.decode import decode, region_probability
+from raygen.stages.decode import decode, region_probability, semantic_plans
 from raygen.stages.denoise import Sequences, denoise, generate
 from raygen.taxonomy import ACTIVITY_TYPES, PLAN_SLOTS, POI_CATEGORIES
 from training.arrivals import fit_arrivals, markov_days, plan_days
@@ -253,7 +253,7 @@ def los_angeles_rows(weights: Path, data: MobilityData, seed: int) -> list[Row]:
     latents = latents[: len(true)]
     mass = held.regions.mass / held.regions.mass.sum()
     away = np.flatnonzero((kind > 0) & (entry > 0))[:_DAYS]
-    region = region_probability(latents[away], decoder)
+    region = region_probability(latents[away], semantic_plans(table)[away], decoder)
     likely = np.log(region[np.arange(len(away)), true[away]] + 1e-9).mean()
     rows.append(
         Row(

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -214,6 +216,9 @@ class Decoder:
     network: SpatialDecoder
     shares: csr_array
     """Share of each region's people and jobs in each zone, float32, shape (Z, R)."""
+    lift: npt.NDArray[np.float32]
+    """P(category | region) / P(category): how much likelier a region is, given that its POI
+    category is known, shape (R, 14)."""
     digest: str
     """SHA-256 of the weights."""
 
@@ -265,9 +270,13 @@ def arrange(network: SpatialDecoder, city: City, digest: str, compute: ComputeCo
     """Return a network of ``city`` with the matrix that shares its regions out to zones."""
     place = (city.overlap_zone, city.overlap_region)
     size = (len(city.zone_id), len(city.region_id))
+    network = network.to(compute.device).eval().requires_grad_(requires_grad=False)
+    middle = torch.zeros(1, network.config.latent, device=compute.device)
+    prior = network(middle).softmax(dim=1).float().cpu().numpy()[0]
     return Decoder(
-        network=network.to(compute.device).eval().requires_grad_(requires_grad=False),
+        network=network,
         shares=csr_array((city.overlap_share, place), shape=size),
+        lift=city.region_poi / np.maximum(prior @ city.region_poi, 1e-6),
         digest=digest,
     )
 

@@ -65,8 +65,8 @@ def denoise(plans: pa.Table, generator: Generator, seed: int) -> FloatArray:
     beyond = int(np.maximum(length - longest, 0).sum())
     if beyond:
         _log.info("denoise: %d of %d rows are beyond entry %d", beyond, len(person), longest)
-    temporal = _column(plans, "temporal_plan", PLAN_SLOTS)
-    semantic = _column(plans, "semantic_plan", len(POI_CATEGORIES))
+    temporal = plan_column(plans, "temporal_plan", PLAN_SLOTS)
+    semantic = plan_column(plans, "semantic_plan", len(POI_CATEGORIES))
     for code in np.unique(day).tolist():
         mine = np.flatnonzero((day[first] == code) & (length > 1))
         draws = _draws(generator, seed, code, person[first[mine]])
@@ -124,7 +124,8 @@ def generate(generator: Generator, days: Sequences, noise: FloatArray) -> FloatA
     return found.float().cpu().numpy()
 
 
-def _column(plans: pa.Table, name: str, width: int) -> FloatArray:
+def plan_column(plans: pa.Table, name: str, width: int) -> FloatArray:
+    """Return a column of lists as an array, shape (A, width)."""
     flat = plans.column(name).combine_chunks()
     if isinstance(flat, pa.ChunkedArray):
         flat = pa.concat_arrays(flat.chunks)

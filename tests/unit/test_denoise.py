@@ -10,7 +10,13 @@ from raygen.config import ComputeConfig, GeneratorConfig
 from raygen.errors import DataError
 from raygen.models.generator import DiT, DiTConfig, Generator
 from raygen.models.spatial import DecoderConfig, SpatialDecoder, arrange
-from raygen.stages.decode import KEPT, decode, region_probability, zone_probability
+from raygen.stages.decode import (
+    KEPT,
+    decode,
+    region_probability,
+    semantic_plans,
+    zone_probability,
+)
 from raygen.stages.denoise import denoise
 
 WIDTH, LONGEST = 8, 5
@@ -126,11 +132,26 @@ def test_priors_follow_the_schema_and_the_regions(city, decoder):
     assert zones.shape[1] == KEPT
     assert (np.diff(log_p[:, :Z], axis=1) <= 0).all()
     assert np.allclose(np.exp(log_p[:, :Z]).sum(1), 1, atol=1e-4)
-    region = region_probability(latents[1:2], decoder)[0]
+    region = region_probability(latents[1:2], semantic_plans(table)[1:2], decoder)[0]
     wanted = np.zeros(Z)
     np.add.at(wanted, city.overlap_zone, region[city.overlap_region] * city.overlap_share)
     by_zone = np.exp(log_p[1, :Z])[np.argsort(zones[1, :Z])]
     assert np.allclose(by_zone, wanted * 0.999 + 0.001 / Z, atol=1e-5)
+
+
+def test_the_wanted_category_lifts_its_regions(city, decoder):
+    latents = np.random.default_rng(1).normal(size=(2, WIDTH)).astype(np.float32)
+    wanted = np.zeros((2, 14), np.float32)
+    wanted[0, 11] = wanted[1, 13] = 1.0
+    found = region_probability(latents, wanted, decoder)
+    assert np.allclose(found.sum(1), 1, atol=1e-5)
+    with torch.no_grad():
+        plain = decoder.network(torch.from_numpy(latents)).softmax(1).numpy()
+    for row, category in ((0, 11), (1, 13)):
+        by_hand = plain[row] * (decoder.lift[:, category] + 1e-4)
+        assert np.allclose(found[row], by_hand / by_hand.sum(), atol=1e-5)
+        share = city.region_poi[:, category]
+        assert found[row] @ share > plain[row] @ share
 
 
 def test_floor_is_what_the_kept_zones_leave(decoder, city, monkeypatch):
@@ -151,7 +172,7 @@ def test_floor_is_what_the_kept_zones_leave(decoder, city, monkeypatch):
     kept = np.exp(np.array(priors.column("log_probability").to_pylist())).sum(1)
     floor = np.exp(priors.column("log_floor").to_numpy())
     assert np.allclose(kept + 4 * floor, 1, atol=1e-4)
-    whole = np.sort(zone_probability(latents[1:2], decoder)[0])
+    whole = np.sort(zone_probability(latents[1:2], semantic_plans(table)[1:2], decoder)[0])
     assert floor[1] == pytest.approx(whole[:4].mean(), rel=1e-3)
 
 
