@@ -300,10 +300,7 @@ def transition_loss(probability: Tensor, target: Tensor) -> Tensor:
     target
         True types, int64 (B, L).
 
-    Returns
-    -------
-    loss
-        Scalar.
+    The loss is a scalar.
     """
     stay = (probability[:, 1:] * probability[:, :-1]).sum(-1).clamp(1e-6, 1 - 1e-6)
     changed = (target[:, 1:] != target[:, :-1]).to(stay.dtype)
@@ -319,14 +316,10 @@ def warping_loss(probability: Tensor, target: Tensor, band: int = 4, gamma: floa
 
     Parameters
     ----------
-    probability
-        Of the types, (B, L, 15).
-    target
-        True types, int64 (B, L).
-    band
-        Half-width of the band, in slots.
-    gamma
-        Smoothing; 0 would be the hard minimum.
+    probability, target
+        Of the types, (B, L, 15); true types, int64 (B, L).
+    band, gamma
+        Half-width of the band in slots; smoothing, > 0.
 
     Returns
     -------
