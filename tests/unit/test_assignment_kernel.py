@@ -214,3 +214,18 @@ def test_draws_of_a_person_are_its_own_and_uniform() -> None:
     draws = np.array([unit(keys[i], c) for i in range(200) for c in range(50)])
     assert abs(draws.mean() - 0.5) < 4.5 / np.sqrt(12 * len(draws))
     assert abs(np.corrcoef(draws[1:], draws[:-1])[0, 1]) < 4.5 / np.sqrt(len(draws))
+
+
+def test_a_late_arrival_takes_time_from_the_next_window() -> None:
+    households, people, _, _ = placing.shard(CITY, 40, seed=4)
+    day = placing.day_rows([(8, 40), (6, 41), (9, 44), (HOME, 80)])
+    rows = [(p, 0, s, *a) for p in people["person_id"].to_pylist() for s, a in enumerate(day)]
+    none = np.full((len(rows), 32), -1)
+    priors = placing.prior_table(none, np.zeros((len(rows), 32)), np.zeros(len(rows)))
+    people, plan, prior, zone = inputs((households, people, placing.plan_table(rows), priors))
+    plan = plan._replace(planned=plan.planned // 900 * 900)
+    setting = run_setting(CITY, TABLES, AssignmentConfig(min_stay_s=1800))
+    pace = np.ones(len(people.age))
+    # The second stop is 15 minutes after the first and so at least 15 late; from its planned
+    # arrival the third would be in time, from its real one it is not.
+    assert place_activities(setting, plan, prior, people.keys, pace, zone) == 2 * len(people.age)
