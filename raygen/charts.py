@@ -27,8 +27,10 @@ _COLOURS = (
 _TRAVEL = "#222222"
 _MODE_COLOURS = ("#4c78a8", "#9ecae9", "#f58518", "#54a24b", "#e45756")
 
-_FLOWS = 150  # lines of the map
-_LEAST_COMMUTERS = 20  # of a dot: the mean's standard error is then about 4 minutes
+_FLOWS = 250  # lines of the map
+_SQUARES = 20  # along the city's longer side
+_LEAST_COMMUTERS = 15  # of a dot: the mean's standard error is then about 4 minutes
+_FRAMED, _MARGIN_KM = 0.995, 2.0  # share of homes inside each side of a map
 _KM_EDGES = np.geomspace(0.1, 100.0, 31)
 
 
@@ -116,7 +118,7 @@ def homes_and_jobs(axes: "Axes", sample: Sample) -> None:
     """Draw homes, and the places where people work."""
     size = float(np.clip(4e4 / max(len(sample.home_xy), 1), 0.2, 6.0))
     work = whole(sample.activities["type"]) == WORK
-    axes.scatter(*_km(sample.home_xy), s=size, color="#4c78a8", alpha=0.5, lw=0, label="homes")
+    axes.scatter(*_km(sample.home_xy), s=size, color="#4c78a8", alpha=0.6, lw=0, label="homes")
     axes.scatter(
         *_km(sample.activity_xy[work]),
         s=size,
@@ -125,40 +127,53 @@ def homes_and_jobs(axes: "Axes", sample: Sample) -> None:
         lw=0,
         label="work places",
     )
-    _map(axes, "Homes and work places")
+    _map(axes, sample, "Homes and work places")
     axes.legend(fontsize=9, markerscale=4 / size**0.5, loc="lower left")
 
 
 def flows(axes: "Axes", sample: Sample) -> None:
-    """Draw the largest flows of trips between subregions."""
+    """Draw the largest flows of trips between squares of a grid over the city."""
     city = sample.city
-    area = city.subregion.astype(np.int64)
-    count = len(city.subregion_names)
-    origin = area[rows(city.zone_id, sample.trips["origin_zone_id"])]
-    to = area[rows(city.zone_id, sample.trips["destination_zone_id"])]
+    side = float(np.ptp(city.zone_xy, axis=0).max()) / _SQUARES + 1.0
+    cell = ((city.zone_xy - city.zone_xy.min(axis=0)) // side).astype(np.int64)
+    _, square = np.unique(cell[:, 0] * (_SQUARES + 1) + cell[:, 1], return_inverse=True)
+    count = int(square.max()) + 1
+    origin = square[rows(city.zone_id, sample.trips["origin_zone_id"])]
+    to = square[rows(city.zone_id, sample.trips["destination_zone_id"])]
     matrix = np.bincount(origin * count + to, minlength=count * count).reshape(count, count)
+    pairs, trips = _largest(matrix)
+    lines = LineCollection(
+        list(_centres(city, square)[pairs] / 1000.0),
+        linewidths=0.3 + 5.7 * trips / max(int(trips.max(initial=1)), 1),
+        colors="#e45756",
+        alpha=0.45,
+    )
+    axes.scatter(*_km(city.zone_xy), s=2, color="#bbbbbb", lw=0)
+    axes.add_collection(lines)
+    for name, centre in zip(
+        city.subregion_names, _centres(city, city.subregion.astype(np.int64)) / 1000.0, strict=True
+    ):
+        axes.annotate(name, tuple(centre), fontsize=8, ha="center", color="#333333")
+    inside = float(np.trace(matrix)) / max(int(matrix.sum()), 1)
+    title = f"Largest flows between squares of {side / 1000:.1f} km ({inside:.0%} stay inside)"
+    _map(axes, sample, title)
+
+
+def _largest(matrix: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the pairs (F, 2) with most trips in both directions, and their trips (F,)."""
     both = np.triu(matrix + matrix.T, k=1)
     largest = np.argsort(both, axis=None, kind="stable")[::-1][:_FLOWS]
     pairs = np.column_stack(np.unravel_index(largest, both.shape))
     trips = both[pairs[:, 0], pairs[:, 1]]
-    pairs, trips = pairs[trips > 0], trips[trips > 0]
-    people = np.bincount(area, weights=city.population, minlength=count)
-    centre = (
-        np.column_stack(
-            [
-                np.bincount(area, weights=city.population * city.zone_xy[:, i], minlength=count)
-                for i in (0, 1)
-            ]
-        )
-        / np.maximum(people, 1.0)[:, None]
-        / 1000.0
-    )
-    widths = 0.3 + 5.7 * trips / max(int(trips.max(initial=1)), 1)
-    lines = LineCollection(list(centre[pairs]), linewidths=widths, colors="#e45756", alpha=0.45)
-    axes.scatter(*_km(city.zone_xy), s=2, color="#bbbbbb", lw=0)
-    axes.add_collection(lines)
-    inside = float(np.trace(matrix)) / max(int(matrix.sum()), 1)
-    _map(axes, f"Largest flows between {count} subregions ({inside:.0%} of trips stay inside one)")
+    return pairs[trips > 0], trips[trips > 0]
+
+
+def _centres(city: City, group: Int64Array) -> FloatArray:
+    """Return the mean point of each group of zones, weighted by population, (G, 2) metres."""
+    weight = city.population + 1e-9  # a group without people has its zones' plain mean
+    total = np.bincount(group, weights=weight)
+    sums = [np.bincount(group, weights=weight * city.zone_xy[:, axis]) for axis in (0, 1)]
+    return np.column_stack(sums) / total[:, None]
 
 
 def commute_times(axes: "Axes", sample: Sample) -> None:
@@ -242,7 +257,11 @@ def _km(xy: FloatArray) -> tuple[FloatArray, FloatArray]:
     return xy[:, 0] / 1000.0, xy[:, 1] / 1000.0
 
 
-def _map(axes: "Axes", title: str) -> None:
-    axes.set_aspect("equal")
+def _map(axes: "Axes", sample: Sample, title: str) -> None:
+    """Frame where nearly all homes are: a far island must not shrink the city."""
+    west, south = np.quantile(sample.home_xy, 1 - _FRAMED, axis=0) / 1000.0
+    east, north = np.quantile(sample.home_xy, _FRAMED, axis=0) / 1000.0
+    axes.set(xlim=(west - _MARGIN_KM, east + _MARGIN_KM))
+    axes.set(ylim=(south - _MARGIN_KM, north + _MARGIN_KM))
+    axes.set_aspect("equal", adjustable="datalim")
     axes.set(xlabel="easting, km", ylabel="northing, km", title=title)
-    axes.autoscale_view()

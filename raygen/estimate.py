@@ -9,12 +9,12 @@ from raygen.models.planner import load_planner
 from raygen.taxonomy import PLAN_SLOTS
 
 CPU_S_PER_1000 = {
-    "populate": 0.05,
-    "plan": 4.0,
-    "denoise": 3.0,
-    "decode": 3.0,
-    "assign": 0.05,
-    "write": 0.05,
+    "populate": 0.1,
+    "plan": 2.0,
+    "denoise": 2.5,
+    "decode": 0.4,
+    "assign": 0.2,
+    "write": 0.02,
 }
 """CPU-seconds of 1,000 persons and a day by stage: Los Angeles County, docs/results/pipeline.md."""
 

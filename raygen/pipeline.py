@@ -143,14 +143,8 @@ def _check_models(config: RunConfig, city: City) -> tuple[SourceEntry, ...]:
     load_planner(weights, config.planner, compute)
     load_generator(weights, config.generator, compute)
     load_decoder(weights, city, compute)
-    names = (
-        "reconstruction",
-        "adapters",
-        "planner",
-        "spatial",
-        "generator",
-        decoder_directory(weights, city.name).name,
-    )
+    decoder = decoder_directory(weights, city.name).name
+    names = ("reconstruction", "adapters", "planner", "spatial", "generator", decoder)
     labels = {name: checkpoints.label(weights / name) for name in names}
     return tuple(
         SourceEntry(name=name, digest=digest, provenance=provenance)
