@@ -108,7 +108,7 @@ def test_minutes_rows_compare_with_time_use_and_the_paper():
 def test_the_papers_table_has_every_group_and_sums_below_a_day():
     assert set(PAPER_TABLE_6) == set(DEMOGRAPHIC_GROUPS)
     for _, minutes in PAPER_TABLE_6.values():
-        assert 1320 < sum(minutes) < 1440
+        assert 1260 < sum(minutes) < 1440  # the eight types of the paper; its least sum is 1270.3
 
 
 def test_results_are_written_twice(tmp_path):
