@@ -121,9 +121,9 @@ def homes_and_jobs(axes: "Axes", sample: Sample) -> None:
     axes.scatter(*_km(sample.home_xy), s=size, color="#4c78a8", alpha=0.6, lw=0, label="homes")
     axes.scatter(
         *_km(sample.activity_xy[work]),
-        s=size,
+        s=size / 2,
         color="#f58518",
-        alpha=0.5,
+        alpha=0.4,
         lw=0,
         label="work places",
     )
