@@ -52,7 +52,7 @@ _PROVENANCE: dict[str, Provenance] = {
 
 _NOTES = {
     "zones": "ZIP totals of people, households, jobs and college places are observed; their "
-    "split into zones, kinds of job and school places are synthesised",
+    "split into zones, kinds of job and school places are synthesised; settled areas are assumed",
     "households": "in nine ZIPs of group quarters, residents beyond the households count as "
     "households of one",
     "regions": "H3 cells over the settled area; POI distributions from the synthesised POIs",
@@ -71,6 +71,7 @@ def version() -> str:
         *sorted((raygen / "city_files").glob("*.py")),
         raygen / "roads.py",
         raygen / "seeds.py",
+        raygen / "taxonomy.py",
     ]
     total = hashlib.sha256()
     for path in files:
