@@ -263,5 +263,5 @@ def _map(axes: "Axes", sample: Sample, title: str) -> None:
     east, north = np.quantile(sample.home_xy, _FRAMED, axis=0) / 1000.0
     axes.set(xlim=(west - _MARGIN_KM, east + _MARGIN_KM))
     axes.set(ylim=(south - _MARGIN_KM, north + _MARGIN_KM))
-    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_aspect("equal")
     axes.set(xlabel="easting, km", ylabel="northing, km", title=title)
