@@ -14,11 +14,11 @@ The zone is drawn with probability ∝ exp(−cost/γ) = P(z)·exp(−(α·|…|
 * α = β = 0 draws from P over the feasible zones: UniMob alone. Its paper decodes a region per
   arrival; a draw rather than the most probable one keeps the spread that P has.
 
-Zones are met in rings round d̂, by binary search in the zones sorted by distance from p. Since
-−log P >= −log max P, the walk stops when α·|d − d̂| alone exceeds the least cost found by more than
-12·γ (what is left out weighs e⁻¹² each), or after `candidates` feasible zones; the prior's own top
-zones are always candidates. With α = 0 all zones are. Where no zone is feasible, the one of least
-violation is taken.
+Zones are met in rings round d̂, by binary search in the zones sorted by distance from p. The prior's
+own top zones are always candidates; all others have one same P, its floor, and so the walk stops
+when α·|d − d̂| alone exceeds the least cost found by more than 12·γ (what is left out weighs e⁻¹²
+each), or after `candidates` feasible zones. With α = 0 all zones are candidates. Where no zone is
+feasible, the one of least violation is taken.
 """
 
 from typing import NamedTuple

@@ -59,26 +59,23 @@ def ring_start(view: View, distance_km: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def scatter(prior: PriorRow, gamma: float, bonus: Float32Array) -> float:
-    """Write γ·(log P − log floor) of the prior's zones to ``bonus``; return the highest, >= 0."""
-    highest = 0.0
+def scatter(prior: PriorRow, gamma: float, bonus: Float32Array) -> None:
+    """Write γ·(log P − log floor) of the prior's zones to ``bonus``."""
     if gamma > 0.0:
         floor = max(prior.log_floor, _LEAST_LOG)
         for rank in range(len(prior.zones)):
             if prior.zones[rank] >= 0:
-                gain = gamma * (max(prior.log_probability[rank], _LEAST_LOG) - floor)
-                bonus[prior.zones[rank]] = gain
-                highest = max(highest, gain)
-    return highest
+                gain = max(prior.log_probability[rank], _LEAST_LOG) - floor
+                bonus[prior.zones[rank]] = gamma * gain
 
 
 @njit(cache=True, nogil=True)
 def gather(
-    view: View, choice: Choice, weights: Weights, scratch: Scratch, highest: float, stamp: int
+    view: View, choice: Choice, weights: Weights, scratch: Scratch, stamp: int
 ) -> tuple[int, float, int]:
     """Fill ``scratch`` with feasible zones on rings round d̂.
 
-    ``highest`` is the most that the prior can take off a zone's cost.
+    The walk may pass over zones of the prior: they are added afterwards.
 
     Returns
     -------
@@ -94,7 +91,7 @@ def gather(
     outer = distance_gap(view, choice, view.near[right]) if right < zones else np.inf
     while count < limit and min(inner, outer) < np.inf:
         gap = min(inner, outer)
-        if weights.alpha * gap - highest > best + _SLACK * weights.gamma:
+        if weights.alpha * gap > best + _SLACK * weights.gamma:
             break
         if inner <= outer:
             zone = view.near[left]
@@ -163,8 +160,8 @@ def choose(
     """
     stamp, draw = call
     view = view_of(network, choice)
-    highest = scatter(prior, weights.gamma, scratch.bonus)
-    count, best, fallback = gather(view, choice, weights, scratch, highest, stamp)
+    scatter(prior, weights.gamma, scratch.bonus)
+    count, best, fallback = gather(view, choice, weights, scratch, stamp)
     if weights.gamma > 0.0:
         count = add_prior(view, choice, weights, scratch, (prior.zones, count, best), stamp)
         for zone in prior.zones:

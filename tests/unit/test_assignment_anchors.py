@@ -136,3 +136,8 @@ def test_unknown_commutes_take_the_mean() -> None:
     with_gap = anchor_tables(replace(CITY, commute_target_s=unknown))
     whole = anchor_tables(replace(CITY, commute_target_s=target))
     np.testing.assert_array_equal(with_gap.work, whole.work)
+
+
+def test_the_least_draw_passes_over_near_zones_without_places() -> None:
+    zone = draw_zones(TABLES.college, TABLES.order, np.arange(63, dtype=np.int32), np.zeros(63))
+    assert (CITY.college_places[zone] > 0).all()

@@ -1,5 +1,7 @@
 """The location kernel against plain references."""
 
+from dataclasses import replace
+
 import numpy as np
 import placing
 import pytest
@@ -26,6 +28,7 @@ CITY = placing.grid_city(8, 6, seed=5)
 TABLES = anchor_tables(CITY)
 SHARD = placing.shard(CITY, 150, seed=1)
 MIN_STAY = 300
+TOP, OTHER_TOP = [2, 20, 45], [7, 30, 11]
 
 
 def inputs(shard: placing.Shard, seed: int = 7):
@@ -144,7 +147,8 @@ def one_stop(persons: int, arrival: int = 40) -> placing.Shard:
     day = placing.day_rows([(8, arrival), (HOME, 80)])
     rows = [(p, 0, s, *a) for p in people["person_id"].to_pylist() for s, a in enumerate(day)]
     zones = np.full((len(rows), 32), -1)
-    zones[:, :3] = [2, 20, 45]
+    zones[:, :3] = TOP
+    zones[len(rows) // 2 :, :3] = OTHER_TOP
     log_p = np.zeros((len(rows), 32))
     log_p[:, :3] = np.log([0.5, 0.3, 0.1])
     floor = np.full(len(rows), np.log(0.1 / 45))
@@ -157,12 +161,15 @@ def test_alpha_beta_zero_draws_from_the_prior() -> None:
     stops = zone < 0
     setting = run_setting(CITY, TABLES, AssignmentConfig(alpha=0.0, beta=0.0, gamma=0.7))
     place_activities(setting, plan, prior, people.keys, np.ones(len(people.age)), zone)
-    share = np.full(48, 0.1 / 45)
-    share[[2, 20, 45]] = [0.5, 0.3, 0.1]
-    share *= CITY.attraction[8] > 0
-    share /= share.sum()
-    found = np.bincount(zone[stops], minlength=48) / stops.sum()
-    assert (np.abs(found - share) < 4.5 * np.sqrt(share * (1 - share) / stops.sum()) + 1e-6).all()
+    chosen = zone[stops]
+    half = (len(zone) // 2 + 1) // 3  # rows: home, stop, home
+    for top, found in ((TOP, chosen[:half]), (OTHER_TOP, chosen[half:])):
+        share = np.full(48, 0.1 / 45)
+        share[top] = [0.5, 0.3, 0.1]
+        share *= CITY.attraction[8] > 0
+        share /= share.sum()
+        near = np.bincount(found, minlength=48) / len(found)
+        assert (np.abs(near - share) < 4.5 * np.sqrt(share * (1 - share) / len(found)) + 1e-6).all()
 
 
 def test_the_prior_pulls_harder_with_gamma() -> None:
@@ -172,7 +179,7 @@ def test_the_prior_pulls_harder_with_gamma() -> None:
         stops = zone < 0
         setting = run_setting(CITY, TABLES, AssignmentConfig(gamma=gamma))
         place_activities(setting, plan, prior, people.keys, np.ones(len(people.age)), zone)
-        share.append(np.isin(zone[stops], [2, 20, 45]).mean())
+        share.append(np.isin(zone[stops], TOP + OTHER_TOP).mean())
     assert share[0] < share[1] < share[2]
 
 
@@ -229,3 +236,14 @@ def test_a_late_arrival_takes_time_from_the_next_window() -> None:
     # The second stop is 15 minutes after the first and so at least 15 late; from its planned
     # arrival the third would be in time, from its real one it is not.
     assert place_activities(setting, plan, prior, people.keys, pace, zone) == 2 * len(people.age)
+
+
+def test_where_no_zone_is_in_time_the_type_still_holds() -> None:
+    allowed = TABLES.allowed.copy()
+    allowed[8] = np.arange(48) == 40
+    people, plan, prior, zone = inputs(one_stop(50, arrival=1))
+    plan = plan._replace(planned=np.where(plan.sequence == 1, 301, plan.planned))
+    stops, pace = zone < 0, np.ones(len(people.age))
+    setting = run_setting(CITY, replace(TABLES, allowed=allowed), AssignmentConfig())
+    assert place_activities(setting, plan, prior, people.keys, pace, zone) == stops.sum()
+    assert (zone[stops] == 40).all()

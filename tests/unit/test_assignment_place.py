@@ -59,10 +59,11 @@ def test_workers_and_students_have_anchors_and_others_none(case: Case) -> None:
     assert (people.loc[students, "school_zone_id"] == 23).all()
 
 
-def test_work_is_at_one_point_of_the_work_zone_on_all_days(case: Case) -> None:
+@pytest.mark.parametrize("kind", ["work", "school"])
+def test_anchors_are_at_one_point_of_their_zone_on_all_days(case: Case, kind: str) -> None:
     activities = case[3].activities.to_pandas()
-    work = activities[activities["type"] == "work"].groupby("person_id")
-    zone = case[3].persons.to_pandas().set_index("person_id")["work_zone_id"]
+    work = activities[activities["type"] == kind].groupby("person_id")
+    zone = case[3].persons.to_pandas().set_index("person_id")[f"{kind}_zone_id"]
     assert (work["lon"].nunique() == 1).all()
     assert (work["day"].nunique() == 2).any()
     assert (work["zone_id"].first() == zone.loc[work["zone_id"].first().index]).all()
@@ -200,3 +201,17 @@ def test_shared_read_only_arrays_do_not_compile_anew(case: Case) -> None:
     again = place(*shard, shared(city), shared(tables), CONFIG, 1)
     assert again.activities.equals(placed.activities)
     assert [len(kernel.signatures) for kernel in KERNELS] == before
+
+
+def test_driving_starts_at_sixteen(case: Case) -> None:
+    city, tables, (households, persons, _, _), _ = case
+    vehicles = pa.array(np.ones(len(households), np.int8))
+    households = households.set_column(6, households.schema.field(6), vehicles)
+    drivers = []
+    for age in (15, 16):
+        same = pa.array(np.full(len(persons), age, np.int8))
+        people = persons.set_column(2, persons.schema.field(2), same)
+        _, _, plans, priors = one_day(case, [(8, 40), (HOME, 60)], persons=300)
+        placed = place(households, people, plans, priors, city, tables, CONFIG, 1)
+        drivers.append(placed.trips["mode"].to_pylist().count("car_driver"))
+    assert drivers[0] == 0 < drivers[1]
