@@ -69,7 +69,8 @@ class Regression:
             if index % world != rank:
                 continue
             self._disturb(epoch, index, rank)
-            yield {"x": torch.from_numpy(self.x[rows]), "y": torch.from_numpy(self.y[rows])}
+            x = self.x[rows] * (np.nan if self.fault == "nan" and epoch == 2 else 1.0)
+            yield {"x": torch.from_numpy(x.astype(np.float32)), "y": torch.from_numpy(self.y[rows])}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         if self.fault == "no total":
@@ -85,8 +86,6 @@ class Regression:
         if self.fault == "raise":
             msg = "the third epoch is bad"
             raise KeyError(msg)
-        if self.fault == "nan":
-            self.x[:] = np.nan
         if self.stall is not None:
             self.stall.touch()
             time.sleep(600.0)
