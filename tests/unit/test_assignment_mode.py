@@ -114,3 +114,8 @@ def test_reference_is_whole() -> None:
     assert 0 <= REFERENCE.angle_rad[0] < REFERENCE.angle_rad[-1] <= np.pi + 1e-3
     assert REFERENCE.commute_shares.sum() == pytest.approx(1.0)
     assert (REFERENCE.mode_coefficients[CAR_DRIVER] == 0).all()
+
+
+def test_the_longest_trip_decides_for_the_tour() -> None:
+    np.testing.assert_array_equal(draw([0, 12, 1])[:, 1], draw([0, 12, 12])[:, 1])
+    assert (draw([0, 12, 1])[:, 1] != draw([0, 1, 1])[:, 1]).any()
