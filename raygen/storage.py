@@ -33,13 +33,16 @@ class Store:
 
     def __init__(self, location: str) -> None:
         self.location = location
-        if "://" not in location:
-            self._fs, self._root = pafs.LocalFileSystem(), str(Path(location).absolute())
-            return
+        self._fs, self._root = self._open()
+
+    def _open(self) -> tuple[pafs.FileSystem, str]:
+        """Return the file system and the directory's path in it."""
+        if "://" not in self.location:
+            return pafs.LocalFileSystem(), str(Path(self.location).absolute())
         try:
-            self._fs, self._root = pafs.FileSystem.from_uri(location)
+            return pafs.FileSystem.from_uri(self.location)
         except (pa.ArrowInvalid, OSError) as error:
-            msg = f"{location}: cannot be opened as a file system: {error}"
+            msg = f"{self.location}: cannot be opened as a file system: {error}"
             raise ConfigError(msg) from None
 
     @property

@@ -1,6 +1,7 @@
 import errno
 import os
 
+import pyarrow.fs as pafs
 import pytest
 
 from raygen import manifest
@@ -30,9 +31,14 @@ def write_shard(store, shard, run, wall_s=1.0):
     return receipt
 
 
-@pytest.fixture(params=["path", "uri"])
-def store(request, tmp_path):
+@pytest.fixture(params=["path", "uri", "remote"])
+def store(request, tmp_path, monkeypatch):
     place = tmp_path / "population"
+    if request.param == "remote":
+        # An object store's way through the code: no local path, no rename.
+        remote = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+        monkeypatch.setattr(Store, "_open", lambda self: (remote, "bucket/population"))
+        return Store("s3://bucket/population")
     return Store(str(place) if request.param == "path" else place.as_uri())
 
 
@@ -165,6 +171,16 @@ def test_a_failed_write_keeps_the_old_file_and_names_it(tmp_path, monkeypatch):
     assert caught.value.filename == str(tmp_path / "a/b")
     assert store.read("a/b") == b"old"
     assert os.listdir(tmp_path / "a") == ["b"]
+
+
+def test_a_store_elsewhere_writes_whole_files_and_knows_no_free_space(store):
+    store.probe()
+    store.write("trips/part-00000.parquet", b"abc")
+    assert store.names() == ["trips"]
+    assert store.names("nowhere") == []
+    assert (store.size("trips/part-00000.parquet"), store.size("trips/x")) == (3, None)
+    assert store.read("trips/part-00000.parquet") == b"abc"
+    assert (store.free_bytes() is None) == (store.local is None)
 
 
 def test_an_unknown_file_system_is_refused():
