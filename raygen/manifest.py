@@ -173,9 +173,14 @@ def begin(store: Store, identity: RunIdentity, resume: bool) -> dict[int, Receip
         _same_run(store, MANIFEST, load(store).run, identity)
     for receipt in receipts:
         _same_run(store, f"{RECEIPTS}/{part(receipt.shard)}.json", receipt.run, identity)
+    _sweep(store)
+    return {r.shard: r for r in receipts if r.shard < identity.shards and _whole(store, r)}
+
+
+def _sweep(store: Store) -> None:
+    """Remove what killed writers left."""
     for folder in (*POPULATION, RECEIPTS):
         store.sweep(folder)
-    return {r.shard: r for r in receipts if r.shard < identity.shards and _whole(store, r)}
 
 
 def _same_run(store: Store, name: str, digest: str, identity: RunIdentity) -> None:
@@ -241,6 +246,7 @@ def finish(
         table: sum(entry.rows for name, entry in files.items() if name.startswith(f"{table}/"))
         for table in POPULATION
     }
+    _sweep(store)  # a writer that was killed in this run left its file half written
     manifest = Manifest(run=identity.digest, identity=identity, rows=rows, files=files)
     store.write(RUN, (json.dumps(run, indent=2) + "\n").encode())
     store.write(MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())

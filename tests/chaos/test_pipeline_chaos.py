@@ -55,13 +55,15 @@ def test_a_killed_actor_changes_no_byte(base, cluster, tmp_path, stage):
 
 
 def start(config, path):
-    """Start the command on a run's TOML, as a group of processes of its own."""
+    """Start the command on a run's TOML."""
     path.write_text(tinyrun.toml(config))
     return subprocess.Popen(
         [sys.executable, "-m", "raygen", "generate", str(path), "--resume"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

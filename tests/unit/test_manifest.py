@@ -131,6 +131,14 @@ def test_leftovers_of_a_killed_process_are_swept(tmp_path):
     assert store.names("trips") == ["part-00000.parquet"]
 
 
+def test_a_finished_population_has_no_leftovers(tmp_path):
+    store, run = Store(str(tmp_path)), identity(shards=1)
+    receipt = write_shard(store, 0, run.digest)
+    (tmp_path / "trips/.part-00000.parquet.abc.tmp").write_bytes(b"half")
+    manifest.finish(store, run, {0: receipt}, {})
+    assert store.names("trips") == ["part-00000.parquet"]
+
+
 def test_the_manifest_depends_neither_on_order_nor_on_time(tmp_path):
     one, two = Store(str(tmp_path / "one")), Store(str(tmp_path / "two"))
     run = identity()
