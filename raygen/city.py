@@ -1,9 +1,12 @@
 """A city in memory: what the stages read of a place, as plain arrays."""
 
 import hashlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,8 @@ Int32Array = npt.NDArray[np.int32]
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 CellArray = npt.NDArray[np.uint64]
+
+_log = logging.getLogger(__name__)
 
 EMBEDDED = ("los_angeles",)
 """Names of the cities that raygen builds by itself."""
@@ -223,8 +228,22 @@ def _embedded(name: str, cache: Path) -> Path:
 
     directory = cache / f"{name}-{los_angeles.version()[:12]}"
     if not (directory / CARD).is_file():
-        los_angeles.build(directory)
+        _log.info("city %s: building it, once", name)
+        _build_once(los_angeles.build, directory)
     return directory
+
+
+def _build_once(build: Callable[[Path], None], directory: Path) -> None:
+    """Build a city into its place; where another process was faster, keep what is there."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
+        fresh = Path(scratch) / directory.name
+        build(fresh)
+        try:
+            fresh.rename(directory)
+        except OSError:  # a directory that is not empty is not replaced
+            if not (directory / CARD).is_file():
+                raise
 
 
 def _city(tables: CityTables, geometry: CityGeometry, directory: Path) -> City:

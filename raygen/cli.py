@@ -85,7 +85,7 @@ def generate(
 
     settings = _run_config(config, agents, output, seed)
     with Bar(_errors) as bar:
-        population = pipeline.generate(settings, address, resume, bar.show)
+        population = pipeline.generate(settings, address, resume, bar.show, bar.begin)
     rows = manifest.load(Store(population)).rows
     counts = ", ".join(f"{count:,} {table}" for table, count in rows.items())
     _out.print(f"{population}: {counts}")

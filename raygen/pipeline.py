@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def generate(
     address: str | None = None,
     resume: bool = False,
     watch: Watch | None = None,
+    begins: Callable[[str], None] | None = None,
 ) -> str:
     """Generate a population and its days.
 
@@ -81,6 +83,8 @@ def generate(
         Whether to keep the shards that an earlier run of the same configuration did.
     watch
         Called at the start and after each shard, in this process.
+    begins
+        Called with the name of each step as it begins: city, models, population, cluster, shards.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def generate(
     StageError
         If a shard fails in its last attempt, or a file cannot be written.
     """
-    steps = Steps()
+    steps = Steps(begins)
     plan = prepare(config, steps)
     store = Store(config.output)
     kept = manifest.begin(store, plan.identity, resume)
@@ -110,8 +114,7 @@ def generate(
     receipts = dict(kept)
     tell = _teller(plan, receipts, len(kept), watch)
     if todo:
-        _run(plan, store, address, todo, tell)
-    steps.mark("shards")
+        _run(plan, store, address, todo, tell, steps)
     record = run_record(config, receipts.values(), steps.seconds, len(kept))
     manifest.finish(store, plan.identity, receipts, record)
     return config.output
@@ -119,13 +122,13 @@ def generate(
 
 def prepare(config: RunConfig, steps: Steps) -> Plan:
     """Open and check all that a run needs, short of the cluster; see ``generate``."""
-    city = open_city(config.city)
-    steps.mark("city")
-    models = _check_models(config, city)
-    steps.mark("models")
-    fit = load_or_fit(city, config.seed, CACHE)
-    index = sample_index(fit, config.agents, config.seed, config.compute.shard_persons)
-    steps.mark("population")
+    with steps.step("city"):
+        city = open_city(config.city)
+    with steps.step("models"):
+        models = _check_models(config, city)
+    with steps.step("population"):
+        fit = load_or_fit(city, config.seed, CACHE)
+        index = sample_index(fit, config.agents, config.seed, config.compute.shard_persons)
     if index.persons == 0:
         msg = f"city {city.name}: has no population to generate"
         raise ConfigError(msg)
@@ -172,11 +175,15 @@ def _run(
     address: str | None,
     todo: list[int],
     tell: Callable[[Receipt | None], None],
+    steps: Steps,
 ) -> None:
     """Do the shards on Ray."""
     compute = plan.config.compute
-    tables = anchor_tables(plan.city)
-    with connect(address, compute.workers or None, compute.threads):
+    with steps.step("anchors"):
+        tables = anchor_tables(plan.city)
+    with ExitStack() as stack:
+        with steps.step("cluster"):
+            stack.enter_context(connect(address, compute.workers or None, compute.threads))
         count, share = crew_size(compute, len(todo), ray.cluster_resources())
         inputs = Inputs(
             config=plan.config,
@@ -189,13 +196,20 @@ def _run(
         )
         log.info("%d shards on %d crews of %d actors", len(todo), count, len(STAGES))
         tell(None)
-        crews = [Crew(inputs, share) for _ in range(count)]
         limits = Limits(compute.in_flight, compute.attempts, compute.shard_timeout_s)
-        try:
-            Ledger(crews, limits).run(todo, tell)
-        finally:
-            for crew in crews:
-                crew.dismiss()
+        with steps.step("shards"):
+            _work([Crew(inputs, share) for _ in range(count)], limits, todo, tell)
+
+
+def _work(
+    crews: list[Crew], limits: Limits, todo: list[int], tell: Callable[[Receipt | None], None]
+) -> None:
+    """Have crews do the shards; end their actors whatever happens."""
+    try:
+        Ledger(crews, limits).run(todo, tell)
+    finally:
+        for crew in crews:
+            crew.dismiss()
 
 
 def crew_size(

@@ -10,6 +10,15 @@ from rich.progress import Progress as RichProgress
 
 from raygen.pipeline import Progress
 
+_STEPS = {
+    "city": "opening the city (an embedded one is built the first time, in about a minute)",
+    "models": "checking the models",
+    "population": "fitting the population",
+    "anchors": "fitting work and school places",
+    "cluster": "connecting to Ray",
+    "shards": "starting the actors",
+}
+
 
 class Bar:
     """A bar on a terminal, nothing elsewhere; a context manager."""
@@ -41,6 +50,10 @@ class Bar:
     ) -> None:
         """Remove the bar."""
         self._bar.stop()
+
+    def begin(self, step: str) -> None:
+        """Say which step of the preparation goes on."""
+        self._bar.update(self._task, description=_STEPS.get(step, step), refresh=True)
 
     def show(self, progress: Progress) -> None:
         """Draw how far the run is."""

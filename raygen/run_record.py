@@ -3,7 +3,8 @@
 import platform
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,17 +54,26 @@ def run_record(
 
 
 class Steps:
-    """Elapsed seconds of the steps of a run, each from the last mark to its own."""
+    """Elapsed seconds of the steps of a run.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    tell
+        Called with the name of each step as it begins.
+    """
+
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
+        self._tell = tell
 
-    def mark(self, step: str) -> None:
-        """Close a step."""
-        now = time.perf_counter()
-        self.seconds[step] = now - self._since
-        self._since = now
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step."""
+        if self._tell is not None:
+            self._tell(name)
+        since = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - since
 
 
 def _stages(receipts: list[Receipt]) -> dict[str, dict[str, float]]:

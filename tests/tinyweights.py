@@ -41,7 +41,7 @@ def _chains(directory: Path) -> None:
     tensors = Reconstruction(config).state_dict()
     checkpoints.save(directory / "reconstruction", "reconstruction", config, tensors, LABEL)
     shift = torch.zeros(2, GROUP_ROWS, len(ACTIVITY_TYPES))
-    shift[:, :, HOME] = 7.0  # a random network knows no days; most slots are at home
+    shift[:, :, HOME] = 4.0  # a random network knows no days; most slots are at home
     stay = torch.full((2, GROUP_ROWS), 0.2)
     tensors = {"shift": shift, "stay_home": stay}
     checkpoints.save(directory / "adapters", "adapters", AdapterConfig(), tensors, LABEL)

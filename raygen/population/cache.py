@@ -13,18 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-import raygen
 from raygen import schema
 from raygen.errors import DataError
 from raygen.population import seed_tables
 from raygen.population.fit import CONTROLS, REPORT, PopulationFit, fit_city
 from raygen.population.seed import SeedSample
+from raygen.sources import source_digest
 
 if TYPE_CHECKING:
     from raygen.city import City
-
-VERSION = 1
-"""Raised with every change of the fit's bytes."""
 
 
 def load_or_fit(
@@ -40,7 +37,7 @@ def load_or_fit(
         The run's seed.
     cache
         Directory of fits, made if needed; the file's name tells the city's digest, the seed, the
-        seed tables and the version.
+        seed tables and the code of the fit.
     report
         Called with one line that says what is done, where given.
 
@@ -65,8 +62,8 @@ def load_or_fit(
 
 def key(city_digest: str, seed: int) -> str:
     """Return what tells one fit from another, as 24 hexadecimal digits."""
-    tables = hashlib.sha256(seed_tables.SHIPPED.read_bytes()).hexdigest()
-    parts = [raygen.__version__, VERSION, city_digest, seed, tables]
+    code = source_digest([seed_tables.SHIPPED, *sorted(Path(__file__).parent.glob("*.py"))])
+    parts = [city_digest, seed, code]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 

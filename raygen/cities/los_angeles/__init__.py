@@ -3,7 +3,6 @@
 Build it with ``build``; what it is made of stands in ``SOURCES.md``.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from raygen.cities.los_angeles.zones import controls_table, zones_table
 from raygen.cities.placement import region_table
 from raygen.city_files.layout import CityCard, CityTables, Provenance, Source
 from raygen.city_files.writer import write_city
+from raygen.sources import source_digest
 
 Report = Callable[[str, float], None]
 
@@ -73,10 +73,7 @@ def version() -> str:
         raygen / "seeds.py",
         raygen / "taxonomy.py",
     ]
-    total = hashlib.sha256()
-    for path in files:
-        total.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
+    return source_digest(files)
 
 
 def build(output: Path, report: Report | None = None) -> None:
