@@ -1,3 +1,5 @@
 """TAZ location assignment: compiled kernels over arrays; knows nothing of Ray."""
 
-import raygen  # noqa: F401  # names the folder of compiled functions
+from raygen import __version__  # first of all: raygen names the folder of compiled functions
+
+__all__ = ["__version__"]

@@ -164,8 +164,8 @@ def _check_room(store: Store, persons: int, days: int) -> None:
         raise ConfigError(msg) from None
     needed, free = persons * days * BYTES_PER_PERSON, store.free_bytes()
     if free is not None and free < needed:
-        msg = f"output {store.location}: needs about {needed / 1e9:.1f} GB, the disk has "
-        msg += f"{free / 1e9:.1f} GB free"
+        msg = f"output {store.location}: needs about {needed / 1e6:,.1f} MB, the disk has "
+        msg += f"{free / 1e6:,.1f} MB free"
         raise ConfigError(msg)
 
 

@@ -18,6 +18,8 @@ from raygen.city_files.layout import CARD, GEOMETRY_TYPES, SCHEMAS, SKIMS, CityC
 from raygen.config import parse
 from raygen.errors import ConfigError, DataError
 
+_REACH = 3.0  # degrees that a city may lie outside of its CRS's area of use
+
 
 def read_city(directory: Path) -> CityTables:
     """Read the files of a city and check what each must keep for itself.
@@ -66,11 +68,12 @@ def _read_card(path: Path) -> CityCard:
         raise DataError(msg) from None
     except ConfigError as error:
         raise DataError(str(error)) from None
-    _check_crs(path, card.crs)
+    _check_crs(path, card)
     return card
 
 
-def _check_crs(path: Path, name: str) -> None:
+def _check_crs(path: Path, card: CityCard) -> None:
+    name = card.crs
     try:
         crs = CRS.from_user_input(name)
     except CRSError:
@@ -79,6 +82,14 @@ def _check_crs(path: Path, name: str) -> None:
     if not crs.is_projected or crs.axis_info[0].unit_name != "metre":
         msg = f"{path}: crs must be projected and in metres, got {name!r} ({crs.name})"
         raise DataError(msg)
+    west, south, east, north = card.bbox
+    area = crs.area_of_use
+    if area is not None and not (
+        area.west - _REACH <= (west + east) / 2 <= area.east + _REACH
+        and area.south - _REACH <= (south + north) / 2 <= area.north + _REACH
+    ):
+        msg = f"{path}: crs {name!r} is for {area.name}; the city's bbox {list(card.bbox)} is "
+        raise DataError(msg + "elsewhere")
 
 
 def _read_table(path: Path) -> pa.Table:

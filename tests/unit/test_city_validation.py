@@ -74,6 +74,14 @@ class TestCard:
         with pytest.raises(DataError, match=r"city\.toml: not TOML"):
             open_city(str(directory))
 
+    def test_crs_of_another_place(self, directory):
+        path = directory / "city.toml"
+        path.write_text(path.read_text().replace("EPSG:32611", "EPSG:25833"))
+        with pytest.raises(
+            DataError, match=r"city\.toml: crs 'EPSG:25833' is for Europe.*elsewhere"
+        ):
+            open_city(str(directory))
+
     @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:2229", "Mars"])
     def test_crs_must_be_projected_metres(self, directory, crs):
         path = directory / "city.toml"

@@ -115,7 +115,7 @@ def test_a_disk_without_room_is_found_before_the_start(capsys, run_file, monkeyp
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     line = failure(capsys, "generate", run_file(agents="5000"))
     assert "needs about" in line
-    assert "the disk has 0.0 GB free" in line
+    assert "the disk has 0.0 MB free" in line
 
 
 def test_an_unreachable_cluster_is_named(capsys, run_file):
@@ -146,7 +146,7 @@ def test_ctrl_c_is_130(capsys, run_file, monkeypatch):
 def test_options_change_the_run(run_file, monkeypatch):
     seen = []
 
-    def remember(config, address, resume, watch):
+    def remember(config, address, resume, _watch, _begins):
         seen.append((config.agents, config.seed, config.output, address, resume))
         raise KeyboardInterrupt
 
