@@ -41,7 +41,8 @@ class Assigner:
             "trips": placed.trips,
         }
         counters = planned.counters | placed.counters
-        return Finished(people.shard, tables, counters, (*decoded.costs, watch.stop()))
+        costs = (*decoded.costs, watch.stop())
+        return Finished(people.shard, tables, planned.states, counters, costs)
 
 
 AssignerActor = ray.remote(Assigner)

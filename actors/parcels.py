@@ -27,6 +27,8 @@ class Planned:
     """A shard's activities without places, schema PLANS."""
 
     plans: pa.Table
+    states: npt.NDArray[np.int64]
+    """Distinct plan states that the shard met, sorted."""
     counters: dict[str, int]
     costs: tuple[Cost, ...]
 
@@ -53,6 +55,8 @@ class Finished:
 
     shard: int
     tables: dict[str, pa.Table]
+    states: npt.NDArray[np.int64]
+    """See ``Planned``."""
     counters: dict[str, int]
     costs: tuple[Cost, ...]
 

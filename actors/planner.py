@@ -1,5 +1,6 @@
 """Ray actor that plans the days of a shard: day chains, and the travel plan of each arrival."""
 
+import numpy as np
 import pyarrow as pa
 import ray
 import torch
@@ -10,7 +11,7 @@ from raygen.city import City
 from raygen.config import RunConfig
 from raygen.models.planner import load_planner
 from raygen.stages.chains import day_chains, load_chain_models
-from raygen.stages.plan import travel_plans
+from raygen.stages.plan import PlanResult, travel_plans
 
 
 class Planner:
@@ -30,26 +31,24 @@ class Planner:
         watch = Stopwatch("plan")
         days = range(self._config.chains.days)
         parts = [self._day(people, day) for day in days]
-        plans = pa.concat_tables([plans for plans, _ in parts])
+        plans = pa.concat_tables([part.plans for part in parts])
         if len(parts) > 1:
             plans = plans.sort_by(
                 [(name, "ascending") for name in ("person_id", "day", "sequence")]
             )
-        counters = {name: sum(counts[name] for _, counts in parts) for name in parts[0][1]}
-        return Planned(plans, counters, (*people.costs, watch.stop()))
+        counters = {
+            "arrivals": sum(part.arrivals for part in parts),
+            "asked": sum(part.asked for part in parts),
+        }
+        states = np.unique(np.concatenate([part.states for part in parts]))
+        return Planned(plans, states, counters, (*people.costs, watch.stop()))
 
-    def _day(self, people: People, day: int) -> tuple[pa.Table, dict[str, int]]:
+    def _day(self, people: People, day: int) -> PlanResult:
         config = self._config
         chains = day_chains(people.persons, day, self._chains, config.chains, config.seed)
-        planned = travel_plans(
+        return travel_plans(
             people.persons, people.households, chains, day, self._city, self._planner
         )
-        counters = {
-            "arrivals": planned.arrivals,
-            "states": planned.states,
-            "asked": planned.asked,
-        }
-        return planned.plans, counters
 
 
 PlannerActor = ray.remote(Planner)

@@ -55,6 +55,7 @@ class Writer:
                 files=files,
                 costs=(*finished.costs, watch.stop()),
                 counters=finished.counters,
+                plan_states=manifest.pack(finished.states),
             )
             manifest.seal(self._store, receipt)
         except OSError as error:

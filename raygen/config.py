@@ -49,7 +49,7 @@ class GeneratorConfig(Section):
     sampler: Literal["ddpm", "ddim", "dpmsolver++"] = "dpmsolver++"
     """Scheduler of diffusers."""
 
-    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    steps: Annotated[int, Field(ge=1, le=1000)] = 4
     """Denoising steps."""
 
     batch: Annotated[int, Field(ge=1, le=65536)] = 128

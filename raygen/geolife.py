@@ -6,12 +6,12 @@ of OpenStreetMap). Feng et al., "Learning to simulate human mobility", KDD 2020;
 Research. Only days that stay within the city's bounding box are kept; a region is an H3 cell of
 resolution 8 that a training day visits.
 
-POI distributions. The POIs are of tourism alone, 982 in all, so counts are smoothed over the
-plane by the kernel (1 + (d / 1 km)²)^(−3/2), and four categories that they lack are told from how
-long and when training days dwell in a region (calibrated, from training days alone):
+POI distributions. The POIs are of tourism alone, 982 in all, and four categories that they lack are
+told from how long and when training days dwell in a region (calibrated, from training days alone):
 residential, 0 h to 6 h; companies, stays of 3 h or more around midday; education (the evening
-stays of 90 minutes or more, mostly on campuses); transportation, stays of one slot. Both parts
-weigh the same.
+stays of 90 minutes or more, mostly on campuses); transportation, stays of one slot. Both
+parts are smoothed over the plane by the kernel (1 + (d / 1 km)²)^(−3/2), as counts of all POIs of a
+city would be smooth, and weigh the same.
 """
 
 import gzip
@@ -106,7 +106,7 @@ def read_mobility(directory: Path, entries: int) -> tuple[Regions, Days, Days]:
     regions = Regions(
         name="beijing",
         region_id=ids,
-        poi=_distributions(_poi_counts(directory, xy), dwell),
+        poi=_distributions(_poi_counts(directory, xy), _kernel(xy, xy) @ dwell),
         xy=xy,
         mass=1.0 + np.bincount(train.ravel(), minlength=len(ids)).astype(np.float64),
         provenance={
@@ -140,11 +140,19 @@ def _poi_counts(directory: Path, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.
     category = np.array([column[tag] for tag in table.column("cat").to_pylist()])
     to_metres = Transformer.from_crs("EPSG:4326", CRS, always_xy=True)
     place = np.column_stack(to_metres.transform(lon, lat))
-    kernel = (1.0 + (cdist(xy, place) / _KERNEL_M) ** 2) ** -1.5
+    kernel = _kernel(xy, place)
     counts = np.zeros((len(xy), len(POI_CATEGORIES)))
     for code in np.unique(category):
         counts[:, code] = kernel[:, category == code].sum(axis=1)
     return counts
+
+
+def _kernel(
+    here: npt.NDArray[np.float64], there: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return how much of what is ``there`` counts ``here``, shape (N, M)."""
+    gap = cdist(here, there).astype(np.float64)
+    return (1.0 + (gap / _KERNEL_M) ** 2) ** -1.5
 
 
 def _dwell(region: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.float64]:

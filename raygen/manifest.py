@@ -8,11 +8,15 @@ The receipt is written after the files of its shard, so a shard with a receipt i
 manifest.json is written last, so a population with a manifest is complete.
 """
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from raygen import __version__
@@ -71,6 +75,8 @@ class Receipt(_Record):
     costs: tuple[Cost, ...]
     counters: dict[str, int]
     """Events worth counting: arrivals planned, plan states asked of the LLM, trips by mode …"""
+    plan_states: str
+    """Distinct plan states that the shard met, see ``pack``; many shards meet the same ones."""
 
 
 class SourceEntry(_Record):
@@ -128,6 +134,19 @@ def identify(
         zone_ids=zone_ids,
         shards=shards,
     )
+
+
+def pack(states: npt.NDArray[np.int64]) -> str:
+    """Return distinct plan states as text: Base64 of a zlib-compressed bit set."""
+    met = np.zeros(int(states.max(initial=-1)) + 1, dtype=np.bool_)
+    met[states] = True
+    return base64.b64encode(zlib.compress(np.packbits(met).tobytes())).decode()
+
+
+def unpack(text: str) -> npt.NDArray[np.int64]:
+    """Return the plan states that ``pack`` wrote, sorted."""
+    bits = zlib.decompress(base64.b64decode(text))
+    return np.flatnonzero(np.unpackbits(np.frombuffer(bits, dtype=np.uint8))).astype(np.int64)
 
 
 def part(shard: int) -> str:

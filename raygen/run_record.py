@@ -10,9 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from raygen import __version__
 from raygen.config import RunConfig
-from raygen.manifest import Receipt
+from raygen.manifest import Receipt, unpack
 
 _LIBRARIES = ("ray", "torch", "numpy", "numba", "scipy", "pyarrow", "diffusers", "transformers")
 
@@ -92,7 +94,8 @@ def _counters(receipts: list[Receipt]) -> dict[str, int]:
     for receipt in receipts:
         for name, count in receipt.counters.items():
             total[name] = total.get(name, 0) + count
-    return total
+    met = [unpack(receipt.plan_states) for receipt in receipts]
+    return total | {"plan_states": len(np.unique(np.concatenate(met))) if met else 0}
 
 
 def _version(library: str) -> str | None:

@@ -3,6 +3,7 @@
 The worker (person 0) goes from zone 11 to work in zone 12 and back; the child stays at home.
 """
 
+import numpy as np
 import pyarrow as pa
 
 from actors.parcels import Finished
@@ -78,7 +79,8 @@ def write(directory, shards, city=None):
     run = identify(config, city, (), (11, 12, 13, 21, 22, 23), len(shards))
     writer = Writer(store, run.digest)
     receipts = {
-        shard: writer.write(Finished(shard, parts, {}, ())) for shard, parts in enumerate(shards)
+        shard: writer.write(Finished(shard, parts, np.array([shard]), {}, ()))
+        for shard, parts in enumerate(shards)
     }
     manifest.finish(store, run, receipts, {"config": config.model_dump(mode="json")})
     return str(directory)

@@ -15,6 +15,7 @@ with p the POI distributions (Σ √(p p') = 1 − H², H the Hellinger distance
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 NOISE = 0.6
 """Largest deviation of the noise on standardised latents."""
 
-_PROTOTYPE_SPREAD = 0.4
+_SPREADS = (0.4, 0.8, 1.6, 3.2, 6.4)
 _CHUNK = 4096
 
 
@@ -105,8 +106,9 @@ def fit_regions(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seeds.stream(seed, "decoder-start").integers(2**31)))
         decoder = SpatialDecoder(config)
-    decoder.set_prototypes(*_prototypes(regions, latents, labels, encoder), _PROTOTYPE_SPREAD)
-    _descend(decoder, latents, labels, regions, seed, how)
+    batches = _Batches(latents, labels, regions, how)
+    _start(decoder, _prototypes(regions, latents, labels, encoder), batches, seed)
+    _descend(decoder, batches, seed)
     return decoder.eval()
 
 
@@ -157,25 +159,61 @@ def _prototypes(
     return mean, mass.log()
 
 
-def _descend(
+@dataclass(frozen=True)
+class _Batches:
+    """Noisy latents and their targets."""
+
+    latents: torch.Tensor
+    labels: torch.Tensor
+    regions: Regions
+    how: DecoderFit
+
+    @cached_property
+    def _roots_RC(self) -> torch.Tensor:
+        return torch.from_numpy(np.sqrt(self.regions.poi))
+
+    @cached_property
+    def _log_mass_R(self) -> torch.Tensor:
+        return torch.from_numpy(np.log(self.regions.mass)).float()
+
+    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return noisy latents (B, D) and targets (B, R)."""
+        size = self.how.batch
+        rows = torch.from_numpy(rng.integers(0, len(self.labels), size))
+        deviation = torch.from_numpy(rng.random((size, 1)) * NOISE).float()
+        noise = torch.from_numpy(rng.standard_normal((size, self.latents.shape[1]))).float()
+        target = kinds(self.labels[rows], self._roots_RC, self._log_mass_R, self.how)
+        return self.latents[rows] + deviation * noise, target
+
+
+def _start(
     decoder: SpatialDecoder,
-    latents: torch.Tensor,
-    labels: torch.Tensor,
-    regions: Regions,
+    prototypes: tuple[torch.Tensor, torch.Tensor],
+    batches: _Batches,
     seed: int,
-    how: DecoderFit,
 ) -> None:
-    roots = torch.from_numpy(np.sqrt(regions.poi))
-    log_mass = torch.from_numpy(np.log(regions.mass)).float()
+    """Set the last layer to the spread around the prototypes that fits a first batch best.
+
+    A target of one region wants it narrow, one of all regions alike wide; from a start that is far
+    too narrow the descent does not come back.
+    """
+    given, target = batches.draw(seeds.stream(seed, "decoder-spread"))
+    losses: list[float] = []
+    for spread in _SPREADS:
+        decoder.set_prototypes(*prototypes, spread)
+        with torch.no_grad():
+            losses.append(F.cross_entropy(decoder(given), target).item())
+    decoder.set_prototypes(*prototypes, _SPREADS[int(np.argmin(losses))])
+
+
+def _descend(decoder: SpatialDecoder, batches: _Batches, seed: int) -> None:
+    how = batches.how
     optimiser = torch.optim.AdamW(decoder.parameters(), how.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.steps)
     rng = seeds.stream(seed, "decoder")
     for step in range(how.steps):
-        rows = torch.from_numpy(rng.integers(0, len(labels), how.batch))
-        deviation = torch.from_numpy(rng.random((how.batch, 1)) * NOISE).float()
-        noise = torch.from_numpy(rng.standard_normal((how.batch, latents.shape[1]))).float()
-        target = kinds(labels[rows], roots, log_mass, how)
-        loss = F.cross_entropy(decoder(latents[rows] + deviation * noise), target)
+        given, target = batches.draw(rng)
+        loss = F.cross_entropy(decoder(given), target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

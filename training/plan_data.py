@@ -14,7 +14,7 @@ from raygen.models.codebook import Codebook, FloatArray
 from raygen.survey import read_survey
 from raygen.taxonomy import PLAN_SLOTS
 from training.plan_places import code_shares, places
-from training.plan_states import States, phone_states, survey_roles, survey_states
+from training.plan_states import Smoothing, States, phone_states, survey_roles, survey_states
 
 
 class PlannerData(Section):
@@ -38,6 +38,9 @@ class PlannerData(Section):
 
     phone_city: str = "Beijing"
     """City that the phone template names."""
+
+    smoothing: Smoothing = Smoothing()
+    """Of the targets that are trained on."""
 
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.98
     """Share of the pairs' weight whose places are trained on; the rest are too rare to pay."""

@@ -70,7 +70,7 @@ def _next_arrivals(scores: dict[str, dict[str, float]]) -> list[Row]:
     rows: list[Row] = []
     for held in ("survey", "phone"):
         for metric, value in scores[f"{held}, planner"].items():
-            for name in ("marginal", "by slot"):
+            for name in ("marginal", "by slot", "smoothed counts"):
                 rows.append(
                     Row(
                         case=f"{held}: next arrival",

@@ -4,7 +4,8 @@ Figures are of cells (traveller, slot of arrival): the observed distribution of 
 slot and the mean POI distribution of its place, against the planner's answers averaged over the
 codes that people left from. JSD, base 2, is averaged over cells by weight; ``nll`` is the mean
 −log probability (nats) that a state's answer gave to the arrival that came. Baselines: the marginal
-of the training pairs, and their distribution by slot of arrival. Floor: the JSD between two parts
+of the training pairs, their distribution by slot of arrival, and their counts by state, smoothed
+(what the planner is fitted to: it can win where a state is new). Floor: the JSD between two parts
 of the held-out people, the best that can be had with so many.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raygen.models.codebook import jsd
-from training.plan_states import States
+from training.plan_states import Smoothing, States
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -80,6 +81,7 @@ def baselines(train: States) -> dict[str, Answers]:
     return {
         "marginal": Answers(marginal[None, None, None], marginal_poi[None, None, None]),
         "by slot": Answers(slots[None, None], categories[None, None]),
+        "smoothed counts": Answers(*train.distributions(Smoothing())),
     }
 
 

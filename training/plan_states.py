@@ -12,11 +12,14 @@ synthesised) and Beijing's phone days (``raygen.geolife``: slots observed, POIs 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from pydantic import Field
 
+from raygen.config import Section
 from raygen.mobility import Days
 from raygen.models.prompts import PHONE, TRAVELLERS
 from raygen.survey import PURPOSES, Survey
@@ -41,6 +44,22 @@ _ROLE_OF_ACTIVITY = {
 """Role by ``ActivityCzechiaHTS``; minors are pupils, and young children where 13 (dependent)."""
 
 
+class Smoothing(Section):
+    """How far the targets of training are smoothed; chosen by the held-out likelihood."""
+
+    width: Annotated[float, Field(gt=0)] = 0.4
+    """Slots over which a next arrival is spread, by exp(-|gap| / width)."""
+
+    slot: Annotated[float, Field(ge=0)] = 20.0
+    """Pairs that the marginal counts for in the distribution of a slot of arrival."""
+
+    traveller: Annotated[float, Field(ge=0)] = 20.0
+    """Pairs that the slot counts for in the distribution of a traveller and slot."""
+
+    place: Annotated[float, Field(ge=0)] = 5.0
+    """Pairs that the traveller and slot count for in the distribution of a state."""
+
+
 @dataclass(frozen=True)
 class States:
     """Weighted soft targets by state: traveller (index into TRAVELLERS), code, slot of arrival."""
@@ -63,6 +82,27 @@ class States:
             np.where(none, 1 / len(POI_CATEGORIES), self.categories / total),
         )
 
+    def distributions(self, how: Smoothing) -> tuple[FloatArray, FloatArray]:
+        """Return slot (V, K, 48, 48) and POI (V, K, 48, 14) distributions, shrunk to wider cells.
+
+        A state's distribution is mixed with that of its traveller and slot, this with that of the
+        slot, and this with the marginal; the wider cell counts as so many pairs more.
+        """
+        gap = np.abs(np.arange(PLAN_SLOTS)[:, None] - np.arange(PLAN_SLOTS))
+        kernel = np.exp(-gap / how.width)
+        near = self.slots @ (kernel / kernel.sum(axis=1, keepdims=True))
+        return _shrunk(near, how), _shrunk(self.categories, how)
+
+    def smoothed(self, how: Smoothing) -> "States":
+        """Return the states with ``distributions`` in the place of what was seen.
+
+        Most states are seen a few times, and a network that is fitted to what was seen there
+        learns it by heart.
+        """
+        slots, categories = self.distributions(how)
+        weight = self.weight[..., None]
+        return States(self.weight, weight * slots, weight * categories)
+
     def scaled(self, factor: float) -> "States":
         """Return the states with all weights times a factor."""
         return States(factor * self.weight, factor * self.slots, factor * self.categories)
@@ -74,6 +114,18 @@ class States:
             slots=self.slots + other.slots,
             categories=self.categories + other.categories,
         )
+
+
+def _shrunk(sums: FloatArray, how: Smoothing) -> FloatArray:
+    """Return distributions of weighted sums (V, K, 48, ·), each shrunk to its wider cells."""
+    marginal = _distribution(sums.sum(axis=(0, 1, 2)))
+    by_slot = _distribution(sums.sum(axis=(0, 1)) + how.slot * marginal)
+    by_traveller = _distribution(sums.sum(axis=1) + how.traveller * by_slot)
+    return _distribution(sums + how.place * by_traveller[:, None])
+
+
+def _distribution(sums: FloatArray) -> FloatArray:
+    return sums / np.maximum(sums.sum(axis=-1, keepdims=True), 1e-12)
 
 
 def survey_roles(survey: Survey, directory: Path) -> IntArray:

@@ -160,7 +160,7 @@ def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> 
         update={"base_digest": language.digest, "hidden": config.hidden_size}
     )
     activations = (output / _ACTIVATIONS).resolve()
-    train = group_targets(corpus.train, recipe.data.coverage)
+    train = group_targets(corpus.train.smoothed(recipe.data.smoothing), recipe.data.coverage)
     validation = group_targets(corpus.validation, recipe.validation_coverage)
     data = recipe.data
     names = {

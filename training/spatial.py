@@ -2,8 +2,10 @@
 
 The encoder learns with one throw-away head for each city, by cross-entropy to the region of each
 entry and to its POI distribution, from latents with noise: latents of different regions keep apart
-by more than the noise, so that a generated latent, which is never exact, still decodes. Then its
-latents are standardised and frozen, and decoders are fitted behind it (``training.decoder``).
+by more than the noise, so that a generated latent, which is never exact, still decodes. A third of
+the target goes to the regions around, by exp(−(d / 1 km)²): latents of neighbours are then near
+each other too, and a latent that misses its region hits one nearby. Then latents are standardised
+and frozen, and decoders are fitted behind them (``training.decoder``).
 """
 
 import shutil
@@ -13,9 +15,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from raygen import checkpoints, seeds
@@ -34,12 +38,15 @@ NOISE = 0.3
 """Deviation of the noise on latents, in units of their own deviation."""
 
 _POI_WEIGHT = 0.2
+_AROUND = 1 / 3  # share of the target that goes to the regions around
+_AROUND_M = 1000.0
+_NEAR = 19  # a region and its two rings of H3 neighbours
 
 
 class DecoderSection(Section):
     """Length of a decoder's fit."""
 
-    steps: Annotated[int, Field(ge=1)] = 600
+    steps: Annotated[int, Field(ge=1)] = 1500
     """Optimiser steps."""
 
     batch: Annotated[int, Field(ge=1)] = 1024
@@ -89,10 +96,16 @@ class SpatialRecipe(Recipe):
 class SpatialObjective(nn.Module):
     """Encoder and one head for each city; losses of a batch."""
 
-    def __init__(self, config: SpatialConfig, regions: tuple[int, ...]) -> None:
+    def __init__(self, config: SpatialConfig, places: tuple[npt.NDArray[np.float64], ...]) -> None:
         super().__init__()
         self.encoder = SpatialEncoder(config)
-        self.heads = nn.ModuleList(nn.Linear(config.latent, count) for count in regions)
+        self.heads = nn.ModuleList(nn.Linear(config.latent, len(xy)) for xy in places)
+        around = [KDTree(xy).query(xy, k=min(_NEAR, len(xy))) for xy in places]
+        self.near = [torch.from_numpy(np.asarray(rows, dtype=np.int64)) for _, rows in around]
+        self.weight = [
+            torch.from_numpy(np.exp(-((np.asarray(gap) / _AROUND_M) ** 2))).float()
+            for gap, _ in around
+        ]
         self.poi = nn.Linear(config.latent, len(POI_CATEGORIES))
 
     def forward(self, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
@@ -112,12 +125,21 @@ class SpatialObjective(nn.Module):
         mean, deviation = every.mean(dim=0), every.std(dim=0) + 1e-4
         region = every.new_zeros(())
         poi = every.new_zeros(())
-        for head, (latents, noise, label, share) in zip(self.heads, parts, strict=True):
+        for city, (latents, noise, label, share) in enumerate(parts):
             heard = (latents - mean) / deviation + NOISE * noise
-            region = region + F.cross_entropy(head(heard), label) / len(parts)
+            region = region + self._region_loss(city, heard, label) / len(parts)
             guess = self.poi(heard).log_softmax(dim=1)
             poi = poi + F.kl_div(guess, share, reduction="batchmean") / len(parts)
         return {"total": region + _POI_WEIGHT * poi, "region": region, "poi": poi}
+
+    def _region_loss(self, city: int, heard: Tensor, label: Tensor) -> Tensor:
+        """Return the cross-entropy to the true region and the regions around it."""
+        log_p = self.heads[city](heard).log_softmax(dim=1)
+        near = self.near[city].to(label.device)[label]
+        weight = self.weight[city].to(label.device)[label]
+        spread = (log_p.gather(1, near) * weight).sum(dim=1) / weight.sum(dim=1)
+        own = log_p.gather(1, label[:, None])[:, 0]
+        return -((1.0 - _AROUND) * own + _AROUND * spread).mean()
 
     def _entries(self, batch: dict[str, Tensor], city: int) -> tuple[Tensor, ...]:
         """Return latents, noise, regions and POI distributions of the entries that exist."""
@@ -140,8 +162,7 @@ class SpatialTask:
 
     def model(self) -> SpatialObjective:
         """Return the objective."""
-        counts = tuple(len(city.regions.region_id) for city in self.cities)
-        return SpatialObjective(self.config, counts)
+        return SpatialObjective(self.config, tuple(city.regions.xy for city in self.cities))
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
         """Yield this worker's batches of an epoch."""

@@ -236,7 +236,9 @@ def generate(
         See ``Reconstruction.forward``.
     shift
         Added to the logits, (B, 15): the adapter of the person's group (Eq. 1), -inf for types
-        that the person cannot do.
+        that the person cannot do. It counts where a type would begin anew, not where the nearest
+        known slot has that type already: there it would make activities longer, where it is to
+        make them likelier.
     uniform
         Draws in [0, 1), (B, 96): one for each slot.
 
@@ -253,8 +255,9 @@ def generate(
         known = sorted({*known, *fresh})
         slots = torch.tensor(known, device=chain.device)
         asked = torch.tensor([known.index(slot) for slot in fresh], device=chain.device)
-        logits = model.logits(chain[:, slots], slots, day, person)[:, asked] + shift[:, None]
-        chain[:, slots[asked]] = draw(logits, uniform[:, slots[asked]])
+        tokens = chain[:, slots]
+        logits = model.logits(tokens, slots, day, person) + _onset(tokens, slots, shift)
+        chain[:, slots[asked]] = draw(logits[:, asked], uniform[:, slots[asked]])
     return chain
 
 
@@ -277,10 +280,18 @@ def complete(
         hidden = chain[:, fresh] == MASK
         if not hidden.any():
             continue
-        logits = model.logits(chain, slots, day, person)[:, fresh] + shift[:, None]
-        drawn = draw(logits, uniform[:, fresh])
+        logits = model.logits(chain, slots, day, person) + _onset(chain, slots, shift)
+        drawn = draw(logits[:, fresh], uniform[:, fresh])
         chain[:, fresh] = torch.where(hidden, drawn, chain[:, fresh])
     return chain
+
+
+def _onset(tokens: Tensor, slots: Tensor, shift: Tensor) -> Tensor:
+    """Return the shift of each slot (B, L, 15): 0 for the types of its nearest known slots."""
+    left, right, _, _ = neighbours(tokens, slots)
+    under_way = F.one_hot(left, TYPES + 1) + F.one_hot(right, TYPES + 1)
+    keep = (under_way[..., :TYPES] == 0) | torch.isinf(shift)[:, None]
+    return torch.where(keep, shift[:, None], 0.0)
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:

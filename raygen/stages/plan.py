@@ -45,8 +45,8 @@ class PlanResult:
     arrivals: int
     """Arrivals planned."""
 
-    states: int
-    """Distinct plan states among them."""
+    states: IntArray
+    """Distinct plan states among them, sorted: (role · 48 + departure slot) · K + code."""
 
     asked: int
     """States that no table held and the language model was asked for."""
@@ -134,7 +134,7 @@ def travel_plans(
     return PlanResult(
         plans=plans,
         arrivals=int((~first).sum()),
-        states=len(np.unique(answers.states[~first])),
+        states=np.unique(answers.states[~first]),
         asked=answers.asked,
     )
 

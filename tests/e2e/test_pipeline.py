@@ -96,6 +96,8 @@ def test_the_receipts_tell_what_each_stage_took(two_workers):
     assert list(record["stages"]) == stages
     assert record["counters"]["asked"] == 0
     assert record["counters"]["arrivals"] == record["counters"]["trips"] > 2 * tinyrun.AGENTS
+    met = [set(manifest.unpack(receipt.plan_states).tolist()) for receipt in receipts]
+    assert record["counters"]["plan_states"] == len(set.union(*met)) < sum(map(len, met))
     assert record["config"]["compute"]["workers"] == 2
 
 
@@ -152,7 +154,7 @@ class Stage:
         if fault == "data":
             msg = "persons.age: 3 rows are null"
             raise DataError(msg)
-        return Receipt(shard=shard, run="", files={}, costs=(), counters={})
+        return Receipt(shard=shard, run="", files={}, costs=(), counters={}, plan_states="")
 
 
 class FakeCrew:

@@ -1,13 +1,15 @@
 import errno
 import os
 
+import numpy as np
 import pyarrow.fs as pafs
 import pytest
 
 from raygen import manifest
 from raygen.config import ComputeConfig, RunConfig
 from raygen.errors import ConfigError, DataError
-from raygen.manifest import Cost, FileEntry, Receipt, SourceEntry, identify
+from raygen.manifest import Cost, FileEntry, Receipt, SourceEntry, identify, pack, unpack
+from raygen.run_record import run_record
 from raygen.schema import POPULATION
 from raygen.storage import Store
 
@@ -26,7 +28,14 @@ def write_shard(store, shard, run, wall_s=1.0):
         store.write(name, f"{table} {shard}".encode())
         files[name] = FileEntry(rows=shard + 1, bytes=len(f"{table} {shard}"), sha256="00")
     cost = Cost(stage="plan", wall_s=wall_s, cpu_s=wall_s, peak_bytes=1)
-    receipt = Receipt(shard=shard, run=run, files=files, costs=(cost,), counters={"trips": 3})
+    receipt = Receipt(
+        shard=shard,
+        run=run,
+        files=files,
+        costs=(cost,),
+        counters={"trips": 3},
+        plan_states=pack(np.array([3, 70])),
+    )
     manifest.seal(store, receipt)
     return receipt
 
@@ -82,6 +91,18 @@ def test_another_city_or_model_changes_the_digest():
     other = CITY.model_copy(update={"digest": "ab"})
     assert identity(city=other).digest != identity().digest
     assert identity(models=(MODEL, MODEL)).digest != identity().digest
+
+
+@pytest.mark.parametrize("states", [[], [0], [7, 8, 18431], list(range(2000))])
+def test_plan_states_are_kept_as_text(states):
+    assert unpack(pack(np.array(states, dtype=np.int64))).tolist() == states
+
+
+def test_states_that_shards_share_count_once_in_a_run(store):
+    shards = [write_shard(store, shard, "run") for shard in (0, 1)]
+    shards[1] = shards[1].model_copy(update={"plan_states": pack(np.array([70, 71]))})
+    record = run_record(RunConfig(), shards, {}, 0)
+    assert record["counters"] == {"trips": 6, "plan_states": 3}
 
 
 def test_a_new_directory_has_nothing_done(store):

@@ -85,7 +85,7 @@ def test_plans_are_the_runs_of_the_chains(city, planner):
         (2, 3, 1, SHOP, 40, 44),
         (2, 3, 2, HOME, 44, 96),
     ]
-    assert (result.arrivals, result.states, result.asked) == (5, 5, 0)
+    assert (result.arrivals, len(result.states), result.asked) == (5, 5, 0)
 
 
 def test_the_first_row_is_home_at_midnight(city, planner):
@@ -132,7 +132,7 @@ def test_the_role_is_read_by_its_word_not_by_its_code(city, planner):
 def test_no_persons_have_no_plans(city, planner):
     none = np.empty((0, 96), dtype=np.int8)
     result = travel_plans(persons(()), households(), none, 0, city, planner)
-    assert (result.plans.num_rows, result.arrivals, result.states) == (0, 0, 0)
+    assert (result.plans.num_rows, result.arrivals, len(result.states)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from raygen.taxonomy import POI_CATEGORIES, ROLES
 from training.plan_places import SHARES, category_given_type, code_shares, places
 from training.plan_probe import probe_heads
 from training.plan_scores import Answers, baselines, floor, score
-from training.plan_states import States, phone_states, survey_states
+from training.plan_states import Smoothing, States, phone_states, survey_states
 from training.plan_task import (
     GroupTargets,
     PlannerTask,
@@ -78,6 +78,27 @@ def test_targets_without_data_are_uniform_and_others_sum_to_one():
     np.testing.assert_allclose(time.sum(axis=-1), 1)
     np.testing.assert_allclose(poi.sum(axis=-1), 1)
     assert time[1, 0, 0, 0] == pytest.approx(1 / 48)
+
+
+def test_smoothing_shrinks_rare_states_to_their_traveller_and_slot():
+    codes, goals = np.eye(6), np.eye(6, 14)
+    states = survey_states(tiny_survey(), np.array([0, 0]), "train", codes, goals)
+    none = Smoothing(width=1e-3, slot=0.0, traveller=0.0, place=0.0)
+    smooth = states.smoothed(none)
+    np.testing.assert_allclose(smooth.slots, states.slots, atol=1e-9)
+    np.testing.assert_allclose(smooth.categories, states.categories, atol=1e-9)
+    # Two pairs were seen of (worker, home, 0) with all weight on slot 16, four are from wider cells.
+    how = Smoothing(width=1e-3, slot=0.0, traveller=0.0, place=4.0)
+    states.slots[0, 5, 0, 20] = 1.0
+    states.weight[0, 5, 0] = 1.0
+    slots, _ = states.distributions(how)
+    assert slots[0, 0, 0, 16] == pytest.approx((2 + 4 * 2 / 3) / 6)
+    assert slots[0, 3, 0, 16] == pytest.approx(2 / 3)  # never seen: that of the traveller and slot
+    slots, categories = states.distributions(Smoothing())
+    np.testing.assert_allclose(slots.sum(axis=-1), 1)
+    np.testing.assert_allclose(categories.sum(axis=-1), 1)
+    assert slots[0, 0, 0, 16] > slots[0, 0, 0, 17] > slots[0, 0, 0, 18] > 0
+    assert (states.smoothed(Smoothing()).weight == states.weight).all()
 
 
 def test_places_are_drawn_towards_their_purpose():

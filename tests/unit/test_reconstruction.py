@@ -8,6 +8,7 @@ from raygen.models.reconstruction import (
     Objective,
     Reconstruction,
     ReconstructionConfig,
+    _onset,
     complete,
     draw,
     generate,
@@ -87,6 +88,29 @@ def test_a_person_draws_the_same_whatever_the_others():
     whole = generate(tiny(), blank(8), day, people(8), shift, uniform(8))
     part = generate(tiny(), blank(4), day[:4], people(8)[2:6], shift[:4], uniform(8)[2:6])
     assert torch.equal(whole[2:6], part)
+
+
+def test_a_shift_counts_where_a_type_begins_and_not_where_it_goes_on():
+    model = tiny()
+    tokens = torch.tensor([[0, MASK, 3, MASK, 5]])
+    slots = torch.arange(5)
+    shift = torch.arange(TYPES, dtype=torch.float32)[None]
+    shift[0, 9] = -torch.inf
+    added = _onset(tokens, slots, shift)
+    wanted = shift.expand(5, TYPES).clone()
+    wanted[[0, 1, 1, 2, 3, 3, 4], [0, 0, 3, 3, 3, 5, 5]] = 0.0
+    assert torch.equal(added[0], wanted)
+    under_way = torch.full((1, 96), MASK)
+    under_way[0, ::95] = 3
+    barred = torch.full((1, TYPES), -torch.inf)
+    barred[0, :4] = 0.0
+    barred[0, 3] = 50.0  # lifted, but nothing new of it can begin: the others stay as likely
+    day, who, drawn = torch.zeros(1, dtype=torch.long), people(2)[:1], uniform(1)
+    plain = generate(model, under_way, day, who, barred.clamp(max=0.0), drawn)
+    first = unmasking_order()[0]
+    assert torch.equal(
+        generate(model, under_way, day, who, barred, drawn)[:, first], plain[:, first]
+    )
 
 
 def test_completion_keeps_what_is_known_and_fills_the_rest():

@@ -1,6 +1,7 @@
 import errno
 import os
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,7 +35,7 @@ def test_a_table_of_another_schema_is_refused():
 
 def test_the_receipt_tells_what_was_written(tmp_path):
     store = Store(str(tmp_path))
-    receipt = Writer(store, "run").write(Finished(3, tables(), {"trips": 2}, ()))
+    receipt = Writer(store, "run").write(Finished(3, tables(), np.array([1, 9]), {"trips": 2}, ()))
     assert {name: entry.rows for name, entry in receipt.files.items()} == {
         "households/part-00003.parquet": 1,
         "persons/part-00003.parquet": 2,
@@ -54,5 +55,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_receipt(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     want = r"write, shard 0: .*households/part-00000\.parquet: No space left on device"
     with pytest.raises(StageError, match=want):
-        Writer(Store(str(tmp_path)), "run").write(Finished(0, tables(), {}, ()))
+        Writer(Store(str(tmp_path)), "run").write(
+            Finished(0, tables(), np.array([], np.int64), {}, ())
+        )
     assert Store(str(tmp_path)).names("_receipts") == []
