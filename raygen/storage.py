@@ -7,6 +7,8 @@ and renamed. On an object store (``s3://``, ``gs://``) the upload publishes it w
 import os
 import shutil
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,12 +91,47 @@ class Store:
             raise OSError(error.errno, error.strerror, str(path)) from None
         finally:
             scratch.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        _sync(path.parent)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file; FileNotFoundError where there is none."""
         with self._fs.open_input_stream(f"{self._root}/{name}", compression=None) as source:
             return source.read()
+
+    def open(self, name: str) -> pa.NativeFile:
+        """Open a file for reading at any place; FileNotFoundError where there is none."""
+        return self._fs.open_input_file(f"{self._root}/{name}")
+
+    @contextmanager
+    def sink(self, name: str) -> Generator[pa.NativeFile]:
+        """Open a file for writing, of any size; it appears when the block ends without an error.
+
+        On an object store what was uploaded before an error may stay: write there what is found
+        by a later file alone.
+        """
+        root = self.local
+        if root is None:
+            self._fs.create_dir(f"{self._root}/{name}".rpartition("/")[0], recursive=True)
+            with self._fs.open_output_stream(f"{self._root}/{name}") as file:
+                yield file
+            return
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_SCRATCH}")
+        try:
+            with pa.OSFile(str(scratch), "wb") as file:
+                yield file
+            _sync(scratch)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+        _sync(path.parent)
+
+    def clear(self, folder: str) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        where = f"{self._root}/{folder}"
+        if self._fs.get_file_info(where).type != pafs.FileType.NotFound:
+            self._fs.delete_dir(where)
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes, None where there is none."""
@@ -129,9 +166,9 @@ class Store:
         self._fs.delete_file(f"{self._root}/{name}")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder outlast a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make a file, or a rename in a folder, outlast a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

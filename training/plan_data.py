@@ -29,14 +29,14 @@ class PlannerData(Section):
     phone_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Weight of the phone days beside the survey's 1."""
 
-    cities: tuple[str, ...] = ("Prague", "Brno", "Ostrava", "Plzen", "Liberec", "Olomouc")
-    """Cities that the survey's prompts name in turn; plans are taken to be alike whatever the
-    name (assumed), and a planner that saw few names hangs on them."""
+    cities: tuple[str, ...] = ("a city",)
+    """Cities that the survey's prompts name in turn. Plans of one survey are alike whatever the
+    name, and a planner that saw few names hangs on them: one name for all is the remedy."""
 
     names_per_place: Annotated[int, Field(ge=1)] = 1
     """Cities that the prompts of one place name."""
 
-    phone_city: str = "Beijing"
+    phone_city: str = "a city"
     """City that the phone template names."""
 
     smoothing: Smoothing = Smoothing()

@@ -55,8 +55,8 @@ class PlannerRecipe(Recipe):
     """City that the survey's validation prompts name; where empty, one that a place's training
     prompts name."""
 
-    table_cities: tuple[str, ...] = ("Los Angeles County",)
-    """Cities whose table of answers is filled and written beside the weights."""
+    table_cities: tuple[str, ...] = ("a city",)
+    """Names, as prompts say them, whose table of answers is filled and written beside the weights."""
 
 
 def train(
@@ -109,7 +109,7 @@ def train(
 
 def fill_tables(output: Path, cities: tuple[str, ...], base_model: str) -> Planner:
     """Ask the planner in ``output`` every state of cities; write each table beside the weights."""
-    asked = PlannerConfig(base_model=base_model)
+    asked = PlannerConfig(base_model=base_model, city_name="")
     planner = load_planner(output.parent, asked, ComputeConfig())
     for city in cities:
         name = plan_table.file_name(planner.table(city).address)
@@ -245,7 +245,7 @@ def _provenance(corpus: Corpus, architecture: PlannerArchitecture) -> dict[str, 
         "purposes and roles observed; POI distributions of stops synthesised",
         "phone": f"beijing_geolife, {counts['phone days']} train days: times observed, POI "
         "distributions calibrated",
-        "cities": "plans taken to be alike whatever city the prompt names: assumed",
+        "cities": "plans taken to be alike in all cities, which prompts do not name: assumed",
         "tomorrow": "first arrival of the next day taken from the same day: assumed",
         "base_model": f"{architecture.base_model} (SHA-256 {architecture.base_digest[:12]}…), "
         "frozen",
@@ -274,10 +274,9 @@ def _write_card(
             results=[(k, where, v) for where, row in scores.items() for k, v in row.items()],
             limits=[
                 "Plans were seen in Czech towns and in Beijing alone; other cities are zero-shot.",
-                "Answers hang on the city that the prompt names: under a name that no training "
-                "prompt held, the next slot can be told worse than by the slot of arrival alone "
-                "(see the survey's rows, asked as the table's city). In the pipeline the day chain "
-                "fixes the slot.",
+                "Answers hang on how the prompt names the city (`planner.city_name`): under a name "
+                "that no training prompt held they are worse. In the pipeline the day chain fixes "
+                "the slot.",
                 "Young children are 31 persons of the survey.",
                 "Weekdays: neither source tells days of the week apart.",
             ],

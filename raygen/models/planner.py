@@ -115,7 +115,11 @@ class Planner:
         self._model: PlannerModel | None = None
 
     def table(self, city: str) -> PlanTable:
-        """Return the table of a city's name: the shipped answers and those kept on this machine."""
+        """Return the table of a city's name: the shipped answers and those kept on this machine.
+
+        ``city`` is the city's own name here and below; prompts say ``config.city_name``.
+        """
+        city = self._config.city_name or city
         if city not in self._tables:
             table = plan_table.empty(self._address(city), len(self.codebook.codes))
             for folder in (self._folder, cache_directory() / "plans"):
@@ -131,7 +135,7 @@ class Planner:
         Parameters
         ----------
         city
-            Name of the city, as the prompt says it.
+            Name of the city.
         role, slot, code
             Shape (N,): index into ROLES, departure slot 0 to 47, POI code.
 
@@ -146,6 +150,7 @@ class Planner:
         WeightsError
             If a state must be asked and the language model is missing or another one.
         """
+        city = self._config.city_name or city
         table = self.table(city)
         missing = ~table.filled[role, code]
         asked = 0
@@ -155,6 +160,7 @@ class Planner:
 
     def fill(self, city: str, path: Path) -> PlanTable:
         """Ask every state of a city and write the table to ``path``; hours of use for minutes."""
+        city = self._config.city_name or city
         table = plan_table.empty(self._address(city), len(self.codebook.codes))
         every = [
             (role, code) for role in range(len(ROLES)) for code in range(table.filled.shape[1])

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tinyplanner
 
+from raygen.config import ComputeConfig, PlannerConfig
 from raygen.errors import WeightsError
 from raygen.models import plan_table, prompts
+from raygen.models.planner import load_planner
 
 CITY = "Tiny City"
 ROLE, SLOT, CODE = (np.array(x) for x in ([0, 3, 0, 3], [14, 40, 15, 40], [1, 4, 1, 4]))
@@ -53,9 +55,15 @@ def test_answers_are_distributions_and_differ_by_state(root, base):
     assert len(np.unique(slots, axis=0)) == 3
 
 
-def test_another_city_has_another_table(root, base):
+def test_all_cities_share_a_table_unless_prompts_name_them(root, base):
     planner = tinyplanner.load(root, base)
-    assert planner.table(CITY).address != planner.table("Other City").address
+    assert planner.table(CITY) is planner.table("Other City")
+    assert planner.answers(CITY, ROLE, SLOT, CODE)[2] == 3
+    assert planner.answers("Other City", ROLE, SLOT, CODE)[2] == 0
+    config = PlannerConfig(base_model=str(base), dtype="float32", city_name="")
+    named = load_planner(root, config, ComputeConfig())
+    assert named.table(CITY).address != named.table("Other City").address
+    assert named.answers("Other City", ROLE, SLOT, CODE)[2] == 3
 
 
 def test_a_shipped_table_needs_no_language_model(root):
