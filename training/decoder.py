@@ -169,11 +169,11 @@ class _Batches:
     how: DecoderFit
 
     @cached_property
-    def _roots_RC(self) -> torch.Tensor:
+    def _roots(self) -> torch.Tensor:
         return torch.from_numpy(np.sqrt(self.regions.poi))
 
     @cached_property
-    def _log_mass_R(self) -> torch.Tensor:
+    def _log_mass(self) -> torch.Tensor:
         return torch.from_numpy(np.log(self.regions.mass)).float()
 
     def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -182,7 +182,7 @@ class _Batches:
         rows = torch.from_numpy(rng.integers(0, len(self.labels), size))
         deviation = torch.from_numpy(rng.random((size, 1)) * NOISE).float()
         noise = torch.from_numpy(rng.standard_normal((size, self.latents.shape[1]))).float()
-        target = kinds(self.labels[rows], self._roots_RC, self._log_mass_R, self.how)
+        target = kinds(self.labels[rows], self._roots, self._log_mass, self.how)
         return self.latents[rows] + deviation * noise, target
 
 

@@ -56,7 +56,7 @@ class PlannerRecipe(Recipe):
     prompts name."""
 
     table_cities: tuple[str, ...] = ("a city",)
-    """Names, as prompts say them, whose table of answers is filled and written beside the weights."""
+    """Names, as prompts say them, whose table of answers is written beside the weights."""
 
 
 def train(
