@@ -118,6 +118,37 @@ def train(
 
 
 @app.command()
+def stays(
+    traces: Annotated[
+        str, typer.Argument(metavar="TRACES", help="File or directory of Parquet or CSV, or URI.")
+    ],
+    city: Annotated[str, typer.Option(metavar="DIR", help="Directory or name of the city.")],
+    output: Annotated[str, typer.Option(metavar="DIR", help="Where to write.")],
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Thresholds, if not the paper's.")
+    ] = None,
+    address: Address = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the parts that are done.")] = False,
+) -> None:
+    """Find where people stayed in GPS traces, and their days as far as the stays tell them.
+
+    Traces have person_id, time (UTC), lon, lat. Writes stay_points.parquet (every stay within the
+    city's box), person_days.parquet (the days told well enough, 96 slots each) and stays.json.
+    """
+    from actors.stays import Session, find_stays
+    from raygen.config import load
+    from raygen.progress import Bar
+    from raygen.stay_points.settings import StayConfig
+
+    settings = load(config, StayConfig) if config is not None else StayConfig()
+    with Bar(_errors) as bar:
+        found = find_stays(traces, city, output, settings, Session(address, resume, bar.count))
+    names = ("fixes", "persons", "stays", "person_days", "kept_days")
+    counts = ", ".join(f"{found.counts[name]:,} {name.replace('_', ' ')}" for name in names)
+    _out.print(f"{found.output}: {counts}")
+
+
+@app.command()
 def evaluate(
     preset: Annotated[str, typer.Argument(help="Set of metrics: data-fusion.")],
     generated: Annotated[Path, typer.Option(metavar="PATH", help="Population to judge.")],

@@ -28,7 +28,7 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("shards {task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -64,8 +64,12 @@ class Bar:
             description="generating",
             total=progress.shards,
             completed=progress.shards_done,
-            rate=rate(progress, now - self._since),
+            rate=f"shards {rate(progress, now - self._since)}",
         )
+
+    def count(self, step: str, done: int, total: int) -> None:
+        """Draw how far a step of parts is."""
+        self._bar.update(self._task, description=step, total=total, completed=done, rate="parts")
 
 
 def rate(progress: Progress, seconds: float) -> str:

@@ -17,5 +17,10 @@ def source_digest(files: Iterable[Path]) -> str:
 
 def compiled_sources() -> list[Path]:
     """Return every file with functions that Numba compiles, and those beside it."""
-    folders = (PACKAGE.parent / "assignment", PACKAGE / "population", PACKAGE / "cities")
+    folders = (
+        PACKAGE.parent / "assignment",
+        PACKAGE / "population",
+        PACKAGE / "cities",
+        PACKAGE / "stay_points",
+    )
     return [path for folder in folders for path in sorted(folder.glob("*.py"))]

@@ -1,0 +1,253 @@
+"""Stay points of traces of any size, on Ray Data: scatter by person, gather, publish."""
+
+import hashlib
+import json
+import logging
+import tomllib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.exceptions import RayTaskError
+
+from cluster.session import connect
+from raygen import __version__
+from raygen.city import open_city
+from raygen.city_files.layout import CARD, CityCard
+from raygen.config import parse
+from raygen.errors import ConfigError, RaygenError, StageError
+from raygen.sources import PACKAGE, source_digest
+from raygen.stay_points.settings import StayConfig
+from raygen.stay_points.shuffle import (
+    SCRATCH,
+    TABLES,
+    Job,
+    gather,
+    gathered,
+    publish,
+    scatter,
+    scattered,
+)
+from raygen.storage import Store
+from raygen.traces import open_traces
+
+log = logging.getLogger(__name__)
+
+RECORD = "stays.json"
+"""File of the output that tells the run: settings, sources, counts."""
+
+_MOST_BUCKETS = 16_384
+_PLAN = f"{SCRATCH}/plan.json"
+
+Watch = Callable[[str, int, int], None]
+"""Is told of a step's name, what of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """How a run is done; it does not decide what comes out."""
+
+    address: str | None = None
+    """Ray cluster, see ``cluster.session.connect``."""
+    resume: bool = False
+    """Whether to keep what an earlier run over the same traces and settings did."""
+    watch: Watch | None = None
+    """Called as work is done, in this process."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found."""
+
+    output: str
+    counts: dict[str, int]
+    """Fixes, persons, clusters by kind, stays out of bounds, person-days, days kept."""
+
+
+def find_stays(
+    traces: str,
+    city: str,
+    output: str,
+    config: StayConfig,
+    session: Session | None = None,
+) -> Outcome:
+    """Find the stay points of traces.
+
+    Parameters
+    ----------
+    traces
+        File or directory of Parquet or CSV, path or URI; see ``raygen.traces``.
+    city
+        Directory or name of the city: its box bounds the stays, its clock makes the days.
+    output
+        Directory or URI.
+    config
+        Thresholds.
+    session
+        How; on a Ray of its own, from the start, where it is not given.
+
+    Returns
+    -------
+    outcome
+        ``output`` has ``stay_points.parquet``, ``person_days.parquet`` and ``stays.json``, the same
+        bytes whatever the number of workers.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If the output is occupied, or the traces or the city are at fault.
+    ClusterError
+        If the cluster cannot be reached.
+    StageError
+        If a worker fails.
+    """
+    session = session or Session()
+    watch = session.watch
+    job = _prepare(traces, city, output, config)
+    store = Store(output)
+    identity = _identity(job)
+    if _begin(store, identity, session.resume):
+        log.info("%s: complete already", output)
+        return Outcome(output, json.loads(store.read(RECORD))["counts"])
+    with connect(session.address):
+        pieces = range(len(job.traces.pieces))
+        done = _do(partial(scatter, job), _todo(store, pieces, scattered), watch, "reading traces")
+        chunks = {piece: done.get(piece, 0) or _number(store, piece) for piece in pieces}
+        work = partial(gather, job, chunks)
+        _do(work, _todo(store, range(job.buckets), gathered), watch, "finding stays")
+    counts = publish(job)
+    _record(store, job, identity, counts)
+    store.clear(SCRATCH)
+    return Outcome(output, counts)
+
+
+def _prepare(traces: str, city: str, output: str, config: StayConfig) -> Job:
+    """Open and check all that the run needs, short of the cluster."""
+    place = Path(open_city(city).path)
+    card = parse(tomllib.loads((place / CARD).read_text()), CityCard, str(place / CARD))
+    found = open_traces(traces)
+    buckets = min(_MOST_BUCKETS, max(1, -(-found.rows // config.bucket_fixes)))
+    return Job(found, config, config.bounds or card.bbox, card.time_zone, output, buckets)
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """Return what decides the output: traces, settings, place and code."""
+    code = [*sorted((PACKAGE / "stay_points").glob("*.py")), PACKAGE / "traces.py"]
+    files = [asdict(file) for file in job.traces.files]
+    return {
+        "raygen": __version__,
+        "code": source_digest(code),
+        "traces": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+        "settings": job.config.model_dump(mode="json"),
+        "bounds": list(job.bounds),
+        "time_zone": job.time_zone,
+        "buckets": job.buckets,
+    }
+
+
+def _begin(store: Store, identity: dict[str, Any], resume: bool) -> bool:
+    """Make the output ready; return whether it holds the finished run already."""
+    try:
+        store.probe()
+    except OSError as error:
+        msg = f"output {store.location}: cannot be written: {error.strerror or error}"
+        raise ConfigError(msg) from None
+    finished, under_way = store.size(RECORD) is not None, store.size(_PLAN) is not None
+    if not resume and (finished or under_way):
+        msg = f"{store.location}: holds stay points already; continue them with --resume, or give "
+        msg += "another --output"
+        raise ConfigError(msg)
+    for name in [RECORD] * finished + [_PLAN] * under_way:
+        earlier = json.loads(store.read(name))
+        strange = [key for key, value in identity.items() if earlier.get(key) != value]
+        if strange:
+            msg = f"{store.path(name)}: belongs to a run of other {', '.join(strange)}; give "
+            msg += "another --output"
+            raise ConfigError(msg)
+    if not finished:
+        store.write(_PLAN, json.dumps(identity).encode())
+    return finished
+
+
+def _todo(store: Store, numbers: range, receipt: Callable[[int], str]) -> list[int]:
+    """Return the numbers of what has no receipt."""
+    folder = receipt(0).rpartition("/")[0]
+    store.sweep(folder)
+    there = set(store.names(folder))
+    return [number for number in numbers if receipt(number).rpartition("/")[2] not in there]
+
+
+def _number(store: Store, piece: int) -> int:
+    return json.loads(store.read(scattered(piece)))
+
+
+def _do(
+    work: Callable[[int], Any], todo: list[int], watch: Watch | None, step: str
+) -> dict[int, Any]:
+    """Have Ray Data do work for each number; return the results by number."""
+    results: dict[int, Any] = {}
+    if watch is not None:
+        watch(step, 0, len(todo))
+    if not todo:
+        return results
+    with _quiet():
+        rows = ray.data.from_items([{"number": n} for n in todo], override_num_blocks=len(todo))
+        done = rows.map_batches(partial(_row, work), batch_size=1, batch_format="pyarrow")
+        try:
+            for row in done.iter_rows():
+                results[row["number"]] = json.loads(row["result"])
+                log.info("%s: %d of %d done", step, len(results), len(todo))
+                if watch is not None:
+                    watch(step, len(results), len(todo))
+        except RayTaskError as error:
+            cause = _cause(error)
+            if isinstance(cause, RaygenError):
+                raise cause from None
+            msg = f"{step}: {type(cause).__name__}: {cause}"
+            raise StageError(msg) from error
+    return results
+
+
+def _row(work: Callable[[int], Any], batch: pa.Table) -> pa.Table:
+    """Do the work of a batch of one number."""
+    number = batch.column("number")[0].as_py()
+    return pa.table({"number": [number], "result": [json.dumps(work(number))]})
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the innermost error, which a worker raised."""
+    while True:
+        inner = getattr(error, "cause", None) or error.__cause__
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keep Ray Data's own bars and reports from the terminal."""
+    context = ray.data.DataContext.get_current()
+    bars, context.enable_progress_bars = context.enable_progress_bars, False
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = bars
+        logger.setLevel(level)
+
+
+def _record(store: Store, job: Job, identity: dict[str, Any], counts: dict[str, int]) -> None:
+    record = identity | {
+        "files": [file.path for file in job.traces.files],
+        "tables": [f"{name}.parquet" for name in TABLES],
+        "counts": counts,
+    }
+    store.write(RECORD, (json.dumps(record, indent=1) + "\n").encode())
