@@ -104,7 +104,7 @@ def estimate(config: RunFile) -> None:
 def train(
     model: Annotated[
         str,
-        typer.Argument(help="reconstruction, adapters, planner, spatial or generator."),
+        typer.Argument(help="reconstruction, adapters, planner, spatial, generator or annotation."),
     ],
     recipe: Annotated[Path, typer.Argument(metavar="RUN.toml", help="Recipe of the training.")],
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.")] = None,
@@ -198,6 +198,35 @@ def report(
     from raygen.report import report as draw
 
     _out.print(f"{draw(population, output, city)}")
+
+
+@app.command()
+def annotate(
+    source: Annotated[str, typer.Argument(metavar="CITY|POI-FILE", help="What to annotate.")],
+    method: Annotated[
+        str, typer.Option(help="llm: likelihoods of the language model; tags: OSM tags alone.")
+    ] = "llm",
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="Where to write.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Weights with a fitted annotation.")
+    ] = None,
+) -> None:
+    """Say which activities people go to POIs for."""
+    from rich.progress import Progress
+
+    from raygen.annotation import command
+
+    with Progress(console=_errors, transient=True, disable=not _errors.is_terminal) as bar:
+        task = bar.add_task("loading the language model", total=None)
+
+        def show(done: int, total: int, kept: int) -> None:
+            words = "annotating" + (f" ({kept:,} kept)" if kept else "")
+            bar.update(task, completed=done, total=total, description=words)
+
+        written = command.run(source, method, output, weights, show)
+    _out.print(f"{written}")
 
 
 @city_app.command("build")

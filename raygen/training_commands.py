@@ -5,7 +5,7 @@ from pathlib import Path
 from raygen.config import load
 from raygen.errors import ConfigError
 
-MODELS = ("reconstruction", "adapters", "planner", "spatial", "generator")
+MODELS = ("reconstruction", "adapters", "planner", "spatial", "generator", "annotation")
 """Models that can be fitted, in the order in which they build on each other."""
 
 
@@ -63,6 +63,11 @@ def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: st
 
             settings = load(recipe, generator.GeneratorRecipe)
             return generator.train(settings, output or settings.output, resume, address)
+        case "annotation":
+            from training import annotation
+
+            settings = load(recipe, annotation.AnnotationRecipe)
+            return annotation.train(settings, output or settings.output, resume, address)
         case _:
             msg = f"model {model!r}: must be one of {', '.join(MODELS)}"
             raise ConfigError(msg)

@@ -5,6 +5,7 @@ import typer.main
 from raygen.cli import app
 
 OPTIONS = {
+    "annotate": ["--method", "--output", "--weights", "CITY|POI-FILE"],
     "city build": ["--output", "SPEC.toml"],
     "city check": ["DIR"],
     "estimate": ["RUN.toml"],
