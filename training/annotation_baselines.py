@@ -66,6 +66,7 @@ def _grams(text: str) -> Counter[str]:
         for word in words
         for size in range(1, _LONGEST + 1)
         for start in range(len(word) - size + 1)
+        if word[start : start + size] != " "
     )
 
 

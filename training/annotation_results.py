@@ -18,7 +18,7 @@ from raygen.annotation.metrics import hit_rate, macro_recall, rank_accuracy, ran
 from raygen.annotation.model import MODEL, Annotator, load_annotator
 from raygen.annotation.pois import read_pois
 from raygen.annotation.scoring import probabilities
-from raygen.annotation.tags import annotate_tags, parse_tags
+from raygen.annotation.tags import ANY, annotate_tags
 from raygen.config import ComputeConfig, PlannerConfig, load
 from raygen.results import Results, Row
 from raygen.taxonomy import ACTIVITY_TYPES
@@ -65,6 +65,9 @@ class Case:
 
     name: str
     labelled: Labelled
+    source: Labelled
+    """Training names of the same source; its commonest types are a baseline. Where there are none,
+    the set itself."""
     paper: bool = False
     """Whether it is of the paper's county."""
 
@@ -76,7 +79,6 @@ def main(arguments: list[str]) -> int:
     every = cases(recipe.data)
     bayes = fit_naive_bayes(learned, held)
     methods: dict[str, Method] = {
-        "majority": lambda given: majority(learned, len(given)),
         "naive Bayes on n-grams": lambda given: bayes.annotate(given.text),
         "tags, key alone": _by_key,
     }
@@ -94,19 +96,21 @@ def main(arguments: list[str]) -> int:
 
 def cases(data: AnnotationData) -> list[Case]:
     """Return the labelled sets: held-out names, in all and by language, and POIs without names."""
-    names = read_names(data.names).split("test")
-    basin = joined([read_labelled(path) for path in data.pois]).split("test")
+    chains, pois = read_names(data.names), joined([read_labelled(path) for path in data.pois])
+    names, basin = chains.split("test"), pois.split("test")
+    chains, pois = chains.split("train"), pois.split("train")
     found = [
-        Case("la_basin, names alone", basin, paper=True),
-        Case("la_basin, names and tags", basin.with_tags(), paper=True),
-        Case("chains, names alone", names.first(_NAMES)),
+        Case("la_basin, names alone", basin, pois, paper=True),
+        Case("la_basin, names and tags", basin.with_tags(), pois, paper=True),
+        Case("chains, names alone", names.first(_NAMES), chains),
     ]
     for language, countries in LANGUAGES.items():
         rows = np.array([code in countries for code in names.country], dtype=bool)
         part = names.take(np.flatnonzero(rows)).first(_LANGUAGE)
-        found.append(Case(f"chains, {language} names alone", part))
-    root = data.pois[0].parents[1]
-    found += [Case(f"{name}, tags alone", _tagged(root / name / "pois.csv")) for name in _PLACES]
+        found.append(Case(f"chains, {language} names alone", part, chains))
+    for name in _PLACES:
+        part = _tagged(data.pois[0].parents[1] / name / "pois.csv")
+        found.append(Case(f"{name}, tags alone", part, part))
     return found
 
 
@@ -128,7 +132,8 @@ def zero_shot(annotator: Annotator) -> dict[str, Method]:
 
 def measure(case: Case, methods: dict[str, Method]) -> list[Row]:
     """Return Table 2 of every method on a labelled set."""
-    figures: dict[str, dict[str, float]] = {}
+    common = majority(case.source, len(case.labelled))
+    figures = {"majority": table_2(common, case.labelled.target)}
     for name, method in methods.items():
         found = method(case.labelled)
         if found is not None:
@@ -173,8 +178,8 @@ def _paper(case: Case, method: str) -> dict[str, float]:
 
 def _by_key(given: Labelled) -> FloatArray | None:
     """Annotate by the tag's key alone; None where the tags are hidden."""
-    tags = [parse_tags(f"{text.split('; ')[-1].split(' ')[0]}=*") for text in given.text]
-    found = annotate_tags(tags)
+    words = [[part.split(" ")[0] for part in text.split("; ")] for text in given.text]
+    found = annotate_tags([dict.fromkeys(row, ANY) for row in words])
     return found.distribution if (found.category >= 0).all() else None
 
 
