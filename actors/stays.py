@@ -14,14 +14,14 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 
 from cluster.session import connect
 from raygen import __version__
 from raygen.city import open_city
 from raygen.city_files.layout import CARD, CityCard
 from raygen.config import parse
-from raygen.errors import ConfigError, RaygenError, StageError
+from raygen.errors import ConfigError, DataError, StageError
 from raygen.sources import PACKAGE, source_digest
 from raygen.stay_points.settings import StayConfig
 from raygen.stay_points.shuffle import (
@@ -201,32 +201,42 @@ def _do(
         done = rows.map_batches(partial(_row, work), batch_size=1, batch_format="pyarrow")
         try:
             for row in done.iter_rows():
-                results[row["number"]] = json.loads(row["result"])
+                results[row["number"]] = _result(row, step)
                 log.info("%s: %d of %d done", step, len(results), len(todo))
                 if watch is not None:
                     watch(step, len(results), len(todo))
-        except RayTaskError as error:
-            cause = _cause(error)
-            if isinstance(cause, RaygenError):
-                raise cause from None
-            msg = f"{step}: {type(cause).__name__}: {cause}"
+        except RayError as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            msg = f"{step}: a worker failed: {lines[-1].strip()}"
             raise StageError(msg) from error
     return results
 
 
 def _row(work: Callable[[int], Any], batch: pa.Table) -> pa.Table:
-    """Do the work of a batch of one number."""
-    number = batch.column("number")[0].as_py()
-    return pa.table({"number": [number], "result": [json.dumps(work(number))]})
+    """Do the work of a batch of one number; a foreseen error travels as a result.
+
+    Ray Data 2.60 raises an exception of its own instead, without the cause.
+    """
+    number, fault, result = batch.column("number")[0].as_py(), "", ""
+    try:
+        result = json.dumps(work(number))
+    except (DataError, ConfigError, OSError) as error:
+        fault, result = type(error).__name__, str(error)
+    return pa.table({"number": [number], "fault": [fault], "result": [result]})
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Return the innermost error, which a worker raised."""
-    while True:
-        inner = getattr(error, "cause", None) or error.__cause__
-        if not isinstance(inner, BaseException):
-            return error
-        error = inner
+def _result(row: dict[str, Any], step: str) -> Any:  # noqa: ANN401 - what the work returned
+    """Return the result of a worker, or raise the error that it met."""
+    match row["fault"]:
+        case "":
+            return json.loads(row["result"])
+        case "DataError":
+            raise DataError(row["result"])
+        case "ConfigError":
+            raise ConfigError(row["result"])
+        case _:
+            msg = f"{step}, part {row['number']}: {row['result']}"
+            raise StageError(msg)
 
 
 @contextmanager
@@ -236,7 +246,7 @@ def _quiet() -> Generator[None]:
     bars, context.enable_progress_bars = context.enable_progress_bars, False
     logger = logging.getLogger("ray.data")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)  # what fails is raised here, in one line
     try:
         yield
     finally:
