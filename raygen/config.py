@@ -54,7 +54,7 @@ class GeneratorConfig(Section):
     """Scheduler of diffusers."""
 
     steps: Annotated[int, Field(ge=1, le=1000)] = 4
-    """Denoising steps."""
+    """Denoising steps; 4 were as good as 50 (docs/results/generator.md)."""
 
     batch: Annotated[int, Field(ge=1, le=65536)] = 128
     """Day sequences denoised at once."""
