@@ -9,7 +9,6 @@ its other persons; the time use of two halves of the respondents. *Baseline*: a 
 and group fitted to the survey; the survey's own minutes, without an adapter.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from raygen import schema, seeds
+from raygen import manifest, schema, seeds
 from raygen.errors import ConfigError, DataError
 from raygen.markov import fit_markov
 from raygen.metrics import QUANTITIES, chain_divergences, jsd, minutes_by_type
 from raygen.results import Results, Row
+from raygen.storage import Store
 from raygen.survey import CHILD_ROW, GROUP_ROWS, Survey, expand, read_survey
 from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, DEMOGRAPHIC_GROUPS, HOME, SLOT_S, SLOTS
 from raygen.timeuse import DAY_KINDS, TimeUse, read_time_use
@@ -138,12 +138,8 @@ def population_days(directory: Path) -> PopulationDays:
     activities = _table(
         directory, "activities", ["person_id", "day", "sequence", "type", "start_s"]
     )
-    manifest = directory / "manifest.json"
-    try:
-        first_day = int(json.loads(manifest.read_text())["config"]["chains"]["day_of_week"])
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        msg = f"{manifest}: config.chains.day_of_week cannot be read: {error!r}"
-        raise DataError(msg) from None
+    config = manifest.load(Store(str(directory))).identity.config
+    first_day = int(config["chains"]["day_of_week"])
     ids = activities.column("person_id").to_numpy()
     day = activities.column("day").to_numpy().astype(np.int64)
     order = np.lexsort((activities.column("sequence").to_numpy(), day, ids))

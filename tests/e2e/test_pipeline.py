@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -15,6 +16,7 @@ from cluster.session import connect
 from raygen import manifest, pipeline
 from raygen.config import ComputeConfig
 from raygen.errors import ClusterError, DataError, StageError
+from raygen.evaluation import population_days
 from raygen.manifest import Receipt
 from raygen.pipeline import crew_size, generate
 from raygen.storage import Store
@@ -64,6 +66,16 @@ def test_the_population_has_the_size_that_was_asked(base):
     assert tinyrun.AGENTS <= rows["persons"] < tinyrun.AGENTS + 8
     assert rows["activities"] > 2 * rows["persons"]  # two days
     assert rows["trips"] > 2 * rows["persons"]
+
+
+def test_the_days_can_be_evaluated(base):
+    days = population_days(Path(base.output))
+    persons = manifest.load(Store(base.output)).rows["persons"]
+    assert days.chains.shape == (2 * persons, 96)
+    assert days.weekend.sum() == 0
+    left = table(base.output, "trips").group_by(["person_id", "day"]).aggregate([]).num_rows
+    # An activity of less than a slot may be covered by the next one.
+    assert 0.95 * left <= (days.chains != 0).any(axis=1).sum() <= left
 
 
 def test_tables_open_as_data_sets_without_the_receipts(base):

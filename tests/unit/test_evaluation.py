@@ -6,8 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raygen.config import RunConfig
 from raygen.errors import ConfigError, DataError
 from raygen.evaluation import PAPER_TABLE_6, evaluate, minutes_rows, population_days
+from raygen.manifest import Manifest, SourceEntry, identify
 from raygen.results import Results, Row
 from raygen.schema import ACTIVITIES, PERSONS, category
 from raygen.survey import CHILD_ROW
@@ -52,7 +54,11 @@ def population(directory: Path, days: dict[int, list[list[tuple[str, int]]]]) ->
         half = whole.num_rows // 2
         pq.write_table(whole.slice(0, half), directory / name / "part-00000.parquet")
         pq.write_table(whole.slice(half), directory / name / "part-00001.parquet")
-    (directory / "manifest.json").write_text(json.dumps({"config": {"chains": {"day_of_week": 4}}}))
+    config = RunConfig.model_validate({"chains": {"day_of_week": 4, "days": 2}})
+    city = SourceEntry(name="c", digest="aa", provenance={})
+    run = identify(config, city, (), (0,), 1)
+    book = Manifest(run=run.digest, identity=run, rows={}, files={})
+    (directory / "manifest.json").write_text(book.model_dump_json())
     return directory
 
 
@@ -71,7 +77,7 @@ def test_population_that_is_none_is_named(tmp_path):
         population_days(tmp_path)
     population(tmp_path, {5: [[("home", 0)]]})
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match=r"config\.chains\.day_of_week cannot be read"):
+    with pytest.raises(DataError, match=r"manifest\.json: not a manifest: run: Field required"):
         population_days(tmp_path)
 
 
