@@ -43,6 +43,7 @@ RECORD = "stays.json"
 """File of the output that tells the run: settings, sources, counts."""
 
 _MOST_BUCKETS = 16_384
+_FIX_BYTES = 40  # of a fix while it is scattered, with an id of text
 _PLAN = f"{SCRATCH}/plan.json"
 
 Watch = Callable[[str, int, int], None]
@@ -112,7 +113,7 @@ def find_stays(
     job = _prepare(traces, city, output, config)
     store = Store(output)
     identity = _identity(job)
-    if _begin(store, identity, session.resume):
+    if _begin(store, identity, job.traces.rows, session.resume):
         log.info("%s: complete already", output)
         return Outcome(output, json.loads(store.read(RECORD))["counts"])
     with connect(session.address):
@@ -151,7 +152,7 @@ def _identity(job: Job) -> dict[str, Any]:
     }
 
 
-def _begin(store: Store, identity: dict[str, Any], resume: bool) -> bool:
+def _begin(store: Store, identity: dict[str, Any], fixes: int, resume: bool) -> bool:
     """Make the output ready; return whether it holds the finished run already."""
     try:
         store.probe()
@@ -170,6 +171,11 @@ def _begin(store: Store, identity: dict[str, Any], resume: bool) -> bool:
             msg = f"{store.path(name)}: belongs to a run of other {', '.join(strange)}; give "
             msg += "another --output"
             raise ConfigError(msg)
+    free = store.free_bytes()
+    if not (finished or under_way) and free is not None and free < fixes * _FIX_BYTES:
+        msg = f"output {store.location}: needs about {fixes * _FIX_BYTES / 1e6:,.0f} MB while it "
+        msg += f"works, the disk has {free / 1e6:,.0f} MB free"
+        raise ConfigError(msg)
     if not finished:
         store.write(_PLAN, json.dumps(identity).encode())
     return finished
