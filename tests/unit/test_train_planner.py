@@ -32,7 +32,7 @@ def test_training_writes_a_planner_that_needs_no_language_model(tmp_path, monkey
         model=PlannerArchitecture(base_model=str(base), upper_layers=1, rank=2, codes=6),
         draws=4,
         validation_coverage=0.2,
-        table_cities=("Tiny City",),
+        table_cities=("a city",),
         loop=LoopConfig(epochs=1, learning_rate=1e-4, zero_stage=0),
     )
     output = train(recipe, recipe.output)
