@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import ray
-import ray.data
 from ray.exceptions import RayError
 
 from cluster.session import connect
@@ -202,8 +200,10 @@ def _do(
         watch(step, 0, len(todo))
     if not todo:
         return results
+    from ray.data import from_items  # takes a second, which a faulty input need not wait for
+
     with _quiet():
-        rows = ray.data.from_items([{"number": n} for n in todo], override_num_blocks=len(todo))
+        rows = from_items([{"number": n} for n in todo], override_num_blocks=len(todo))
         done = rows.map_batches(partial(_row, work), batch_size=1, batch_format="pyarrow")
         try:
             for row in done.iter_rows():
@@ -248,7 +248,9 @@ def _result(row: dict[str, Any], step: str) -> Any:  # noqa: ANN401 - what the w
 @contextmanager
 def _quiet() -> Generator[None]:
     """Keep Ray Data's own bars and reports from the terminal."""
-    context = ray.data.DataContext.get_current()
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
     bars, context.enable_progress_bars = context.enable_progress_bars, False
     logger = logging.getLogger("ray.data")
     level = logger.level
