@@ -18,7 +18,7 @@ from raygen.errors import ConfigError
 from raygen.models.language import load_language_model
 from raygen.models.plan_net import trained_tensors
 from training.annotation_data import AnnotationData, Labelled, training_set
-from training.annotation_task import AnnotationTask, write_activations
+from training.annotation_task import AnnotationTask, count_batches, write_activations
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.recipe import Recipe
@@ -75,7 +75,8 @@ def train(
         msg = f"output: the directory's name must be {MODEL!r}, got {str(output)!r}"
         raise ConfigError(msg)
     learned, held = training_set(recipe.data)
-    task, layers = _task(recipe, learned, held, output)
+    parts = {"train": learned, "validation": held}
+    task, layers = _task(recipe, parts, (output / _ACTIVATIONS).resolve(), resume)
     result = fit(task, recipe.loop, output, resume, address)
     tensors = trained_tensors(result.tensors, layers - recipe.model.upper_layers)
     provenance = _provenance(task.architecture, learned)
@@ -87,19 +88,22 @@ def train(
 
 
 def _task(
-    recipe: AnnotationRecipe, learned: Labelled, held: Labelled, output: Path
+    recipe: AnnotationRecipe, parts: dict[str, Labelled], path: Path, resume: bool
 ) -> tuple[AnnotationTask, int]:
     """Write the lower layers' output; return the task and the language model's layers."""
-    language = load_language_model(recipe.model.base_model, torch.float32, "cpu")
+    # The lower layers' output is kept in bfloat16 anyway.
+    language = load_language_model(recipe.model.base_model, torch.bfloat16, "cpu")
     config = recipe.model.model_copy(
         update={
             "base_digest": language.digest,
             "prompt_digest": prompts.digest(recipe.model.examples),
         }
     )
-    LOG.info("annotation: %d names to learn from, %d held out", len(learned), len(held))
-    path = (output / _ACTIVATIONS).resolve()
-    counts = write_activations(path, language, config, {"train": learned, "validation": held})
+    if not (resume and path.is_file()):
+        sizes = ", ".join(f"{len(labelled)} {part}" for part, labelled in parts.items())
+        LOG.info("annotation: lower layers of %s names", sizes)
+        write_activations(path, language, config, parts)
+    counts = count_batches(path)
     task = AnnotationTask(config, recipe.seed, path, counts["train"], counts["validation"])
     return task, int(language.decoder.config.num_hidden_layers)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
 

@@ -84,6 +84,8 @@ class Labelled:
     """ISO code of the index's first country, empty where there is none."""
     shown: list[str]
     """The same POI told with a tag."""
+    category: list[int]
+    """Index into POI_CATEGORIES by the tag."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -97,6 +99,7 @@ class Labelled:
             self.target[rows],
             [self.country[i] for i in at],
             [self.shown[i] for i in at],
+            [self.category[i] for i in at],
         )
 
     def with_tags(self, one_in: int = 1) -> "Labelled":
@@ -150,6 +153,7 @@ def joined(parts: list[Labelled]) -> Labelled:
         np.concatenate([np.empty((0, 15)), *(part.target for part in parts)]),
         [code for part in parts for code in part.country],
         [text for part in parts for text in part.shown],
+        [index for part in parts for index in part.category],
     )
 
 
@@ -215,6 +219,7 @@ def _label(rows: list[tuple[str, Tags, str]]) -> Labelled:
         np.array(mean).reshape(-1, 15),
         [country[text] for text in texts],
         [shown[text] for text in texts],
+        [int(table.category[found[text][0]]) for text in texts],
     )
 
 

@@ -5,7 +5,7 @@ the instruction and of each name is computed once (``write_activations``), and t
 upper layers alone. The loss is the cross-entropy of the labels' likelihoods among the 15 types.
 """
 
-import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,6 @@ from raygen.errors import WeightsError
 from raygen.models.language import LanguageModel, load_language_model
 from raygen.models.plan_net import PlannerArchitecture, add_lora, extend, fork, split
 from training.annotation_data import Labelled
-
-LOG = logging.getLogger(__name__)
 
 BATCH = 64
 """Most names of a batch."""
@@ -136,7 +134,7 @@ def write_activations(
     language: LanguageModel,
     architecture: AnnotationArchitecture,
     parts: dict[str, Labelled],
-) -> dict[str, int]:
+) -> None:
     """Write the lower layers' output for the instruction and for batches of names.
 
     Parameters
@@ -150,29 +148,28 @@ def write_activations(
         Of the adapter.
     parts
         Labelled names, by the part's name.
-
-    Returns
-    -------
-    counts
-        Batches of each part.
     """
     lower = split(language.decoder, architecture.upper_layers)[0]
     trunk = fork(None, 1)
     shared = language.tokens(prompts.instruction(architecture.examples))
-    counts = dict.fromkeys(parts, 0)
     with torch.no_grad():
         tensors = {"instruction": extend(lower, trunk, shared).bfloat16()}
         for part, labelled in parts.items():
-            for batch in batches(language, labelled.text, BATCH):
-                place = f"{part}.{counts[part]}"
+            for index, batch in enumerate(batches(language, labelled.text, BATCH)):
+                place = f"{part}.{index}"
                 hidden = extend(lower, fork(trunk, len(batch.tokens)), batch.tokens)
                 tensors[f"{place}.names"] = hidden.bfloat16()
                 tensors[f"{place}.target"] = _float32(labelled.target[batch.index])
-                counts[part] += 1
-            LOG.info("annotation: lower layers of %d %s names", len(labelled), part)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
-    return counts
+    scratch = path.with_name(f"{path.name}.tmp")
+    save_file(tensors, scratch)
+    scratch.replace(path)
+
+
+def count_batches(path: Path) -> Counter[str]:
+    """Return how many batches of each part a file of ``write_activations`` has."""
+    with safe_open(path, framework="pt") as file:
+        return Counter(name.split(".")[0] for name in file.keys() if name.endswith(".target"))
 
 
 def _float32(array: npt.NDArray[np.float64]) -> Tensor:

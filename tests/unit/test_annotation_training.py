@@ -27,7 +27,7 @@ from training.annotation_data import (
     read_names,
     training_set,
 )
-from training.annotation_task import AnnotationTask, label_rows, write_activations
+from training.annotation_task import AnnotationTask, count_batches, label_rows, write_activations
 from training.recipe import LoopConfig
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,9 @@ def test_splits_are_disjoint_by_name_whatever_the_source_or_case(index):
     assert sum(map(len, parts.values())) == len(set.union(*parts.values())) == 301
     assert 120 < len(parts["train"]) < 180
     assert 90 < len(parts["test"]) < 150
-    loud = Labelled([t.upper() for t in names.text], names.target, names.country, names.shown)
+    loud = Labelled(
+        [t.upper() for t in names.text], names.target, names.country, names.shown, names.category
+    )
     for split, texts in parts.items():
         assert {t.upper() for t in texts} == set(loud.split(split).text)
 
@@ -149,10 +151,11 @@ def brief(monkeypatch):
 def tiny_task(base, directory):
     config = AnnotationArchitecture(base_model=str(base), upper_layers=1, rank=2)
     target = np.eye(15)[[MEALS, WORSHIP, SHOP, MEALS]]
-    labelled = Labelled(["Bar", "Dom", "Laden", "Gasthof"], target, [""] * 4, [""] * 4)
+    labelled = Labelled(["Bar", "Dom", "Laden", "Gasthof"], target, [""] * 4, [""] * 4, [0] * 4)
     language = load_language_model(str(base), torch.float32, "cpu")
     path = directory / "activations.safetensors"
-    counts = write_activations(path, language, config, {"train": labelled, "validation": labelled})
+    write_activations(path, language, config, {"train": labelled, "validation": labelled})
+    counts = count_batches(path)
     return AnnotationTask(config, 3, path, counts["train"], counts["validation"]), labelled
 
 
@@ -213,9 +216,10 @@ def test_the_recipe_is_valid_and_its_output_can_be_given_to_annotate():
 
 def test_the_results_hold_every_metric_of_table_2(pois):
     labelled = read_labelled(pois)
-    perfect = annotation_results.table_2(labelled.target, labelled.target)
+    perfect = annotation_results.table_2(labelled.target, labelled)
     assert perfect["accuracy@1"] == perfect["weighted_f1"] == perfect["hit@3"] == 1
     assert perfect["accuracy@2"] == perfect["accuracy@3"] == 0
+    assert perfect["category accuracy"] == 1  # worship is of life services alone
     case = annotation_results.Case("la_basin", labelled, labelled, paper=True)
     rows = annotation_results.measure(
         case,
