@@ -9,11 +9,11 @@ from raygen.models.planner import load_planner
 from raygen.taxonomy import PLAN_SLOTS
 
 CPU_S_PER_1000 = {
-    "populate": 0.1,
-    "plan": 2.0,
-    "denoise": 2.5,
+    "populate": 0.02,
+    "plan": 2.4,
+    "denoise": 1.0,
     "decode": 0.4,
-    "assign": 0.2,
+    "assign": 0.1,
     "write": 0.02,
 }
 """CPU-seconds of 1,000 persons and a day by stage: Los Angeles County, docs/results/pipeline.md."""

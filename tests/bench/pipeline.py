@@ -8,6 +8,7 @@ stage, peak memory of each stage's actor and of all processes together.
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +17,9 @@ from typing import Any
 
 import psutil
 
+# The benchmark of the assignment, in this folder, would hide the package of its name.
+sys.path.remove(str(Path(__file__).parent))
+
 from raygen import manifest
 from raygen.config import RunConfig
 from raygen.pipeline import generate
@@ -23,6 +27,7 @@ from raygen.results import Results, Row
 from raygen.storage import Store
 
 SAMPLE_S = 0.5
+_TARGET_S = {10_000: 180.0}  # on two cores
 
 
 class MemoryWatch(threading.Thread):
@@ -65,7 +70,7 @@ def measure(config: RunConfig) -> list[Row]:
     record: dict[str, Any] = json.loads(store.read(manifest.RUN))
     case, persons = f"{config.agents:,} agents", rows["persons"]
     found = [
-        Row(case=case, metric="wall_s", value=wall, n=persons, target=180.0),
+        Row(case=case, metric="wall_s", value=wall, n=persons, target=_TARGET_S.get(config.agents)),
         Row(case=case, metric="peak_memory_gb_all_processes", value=peak / 1e9),
         Row(case=case, metric="bytes_per_person", value=size / persons, n=persons),
         Row(case=case, metric="trips_per_person", value=rows["trips"] / persons, n=persons),
