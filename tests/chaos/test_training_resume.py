@@ -86,7 +86,7 @@ def test_a_killed_run_resumes_to_the_same_weights(end, undisturbed, tmp_path):
         assert mark.exists(), driver.poll()
         family = psutil.Process(driver.pid).children(recursive=True)
         os.kill(driver.pid, end)
-        assert driver.wait(timeout=60) == -end  # Python dies of an interrupt by the signal itself
+        assert driver.wait(timeout=180) == -end  # Python dies of an interrupt by the signal itself
     finally:
         driver.kill()
         driver.wait()
