@@ -243,7 +243,7 @@ def test_training_writes_an_adapter_that_annotates(index, pois, tmp_path, monkey
         output=tmp_path / "annotation",
         data=AnnotationData(names=index, pois=(pois,), per_type=12, validation=8),
         model=AnnotationArchitecture(base_model=str(base), upper_layers=1, rank=2),
-        loop=LoopConfig(epochs=2, learning_rate=1e-2, zero_stage=0),
+        loop=LoopConfig(epochs=12, learning_rate=1e-2, zero_stage=0),
     )
     output = train(recipe, recipe.output)
     written = {path.name for path in output.iterdir()}
