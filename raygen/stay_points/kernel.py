@@ -3,15 +3,17 @@
 Fixes of a person are clustered in the order of time. A fix joins the cluster while it lies within
 δs of the centroid, which moves with each fix: c ← c + (x − c)/n (haversine distances). The fix that
 does not join begins the next cluster. A *temporal gap* is a silence of δt or more. In the same
-place it belongs to the stay, for a phone at rest falls silent. Before a fix elsewhere it belongs to
-the place left, but for the way at 30 km/h; where the way itself was faster than that, the person
-was passing. A cluster that lasts δt or more, gap included, is a stay.
+place a silence belongs to the stay, for a phone at rest falls silent. Before a fix elsewhere it
+belongs to the place left, but for the way at 30 km/h; where the way over a gap was faster than
+that, the person was passing. A cluster that lasts δt or more, silences included, is a stay.
 
 Two rules are ours, and can be switched off. Fixes outside are outliers of the stay where one
 inside follows within ``excursion_s``: a reflected signal must not split a stay, and an absence
 shorter than the shortest stay is no absence. And a moving centroid follows a walker: at 1.3 m/s
 fixes stay within 300 m of the mean of the last ones for over seven minutes. Such a cluster is told
 by its inner half, a circle of δs/2 round its final centroid, which a walker crosses in δs / speed.
+A stay begins and ends with its first and last fix there, unless less than δt would be left, so that
+a way on foot to a place does not count as staying.
 
 ``raygen.stay_points.reference`` is the same in plain Python, and tests compare them.
 """
@@ -167,11 +169,11 @@ def _detect(
         first, stop = person_start[person], person_start[person + 1]
         while first < stop:
             last, members, lat, lon = _grow(track, first, stop, thresholds)
-            end, kind = _judge(track, (first, last, stop), (lat, lon), thresholds)
+            start, end, kind = _judge(track, (first, last, stop), (lat, lon), thresholds)
             if kind == STAY:
                 row = counts[STAY]
                 found.person[row] = person
-                found.start_ms[row] = track.time_ms[first]
+                found.start_ms[row] = start
                 found.end_ms[row] = end
                 found.lat[row] = lat
                 found.lon[row] = lon
@@ -220,42 +222,60 @@ def _return(
 @njit(cache=True, nogil=True)
 def _judge(
     track: Track, span: tuple[int, int, int], centre: tuple[float, float], thresholds: Limits
-) -> tuple[int, int]:
-    """Return when the person left a cluster, and what kind it is."""
+) -> tuple[int, int, int]:
+    """Return when the person came to a cluster and left it, and what kind it is."""
     first, last, stop = span
     start, seen = track.time_ms[first], track.time_ms[last]
     held = np.int64(0)
-    if last + 1 < stop and thresholds.least_ms <= track.time_ms[last + 1] - seen:
+    if last + 1 < stop:
         gap = track.time_ms[last + 1] - seen
         way = _metres(centre[0], centre[1], track.lat[last + 1], track.lon[last + 1])
-        if way > thresholds.passing * gap and seen - start < thresholds.least_ms:
-            return seen, PASSING
+        short = seen - start < thresholds.least_ms
+        if short and gap >= thresholds.least_ms and way > thresholds.passing * gap:
+            return start, seen, PASSING
         if gap <= thresholds.hold_ms:
             held = np.int64(max(gap - way / thresholds.passing, 0.0))
     end = seen + held
     if end - start < thresholds.least_ms:
-        return end, SHORT
-    if end - start < 2.0 * thresholds.core_ms:
-        within = _within_core(track, (first, last), centre, thresholds.core)
-        if within + held < thresholds.core_ms:
-            return end, WALKED
+        return start, end, SHORT
     across = _metres(track.lat[first], track.lon[first], track.lat[last], track.lon[last])
     if across > thresholds.passing * (end - start):
-        return end, PASSING
-    return end, STAY
+        return start, end, PASSING
+    if thresholds.core_ms > 0.0:
+        return _without_walks(track, (first, last, end), centre, thresholds)
+    return start, end, STAY
 
 
 @njit(cache=True, nogil=True)
-def _within_core(
+def _without_walks(
+    track: Track, span: tuple[int, int, int], centre: tuple[float, float], thresholds: Limits
+) -> tuple[int, int, int]:
+    """Return when the person was in a stay's inner half, unless it is a walk through.
+
+    ``span`` is the first fix, the last fix and the time when the person left.
+    """
+    first, last, end = span
+    inner, outer = _core(track, (first, last), centre, thresholds.core)
+    start, since = track.time_ms[first], track.time_ms[inner]
+    until = end if outer == last else track.time_ms[outer]
+    if until - since < thresholds.core_ms and end - start < 2.0 * thresholds.core_ms:
+        return start, end, WALKED
+    if until - since < thresholds.least_ms:
+        return start, end, STAY
+    return since, until, STAY
+
+
+@njit(cache=True, nogil=True)
+def _core(
     track: Track, span: tuple[int, int], centre: tuple[float, float], core: float
-) -> int:
-    """Return the milliseconds between the first and the last fix in a cluster's inner half."""
-    first, last = -1, -1
+) -> tuple[int, int]:
+    """Return the first and the last fix in a cluster's inner half; the first of all without any."""
+    inner, outer = -1, span[0]
     for at in range(span[0], span[1] + 1):
         if _haversine(centre[0], centre[1], track.lat[at], track.lon[at]) <= core:
-            first = at if first < 0 else first
-            last = at
-    return int(track.time_ms[last] - track.time_ms[first])
+            inner = at if inner < 0 else inner
+            outer = at
+    return (inner, outer) if inner >= 0 else (outer, outer)
 
 
 @njit(cache=True, nogil=True)

@@ -6,7 +6,7 @@ for reading: one person, distances in metres, no arrays.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raygen.stay_points.settings import StayConfig
 
@@ -58,7 +58,9 @@ def stays_of(fixes: Sequence[Fix], config: StayConfig) -> list[Stay]:
         last = cluster[-1]
         centre = _centre([fixes[at] for at in cluster])
         stay = _stay([fixes[at] for at in cluster], centre, fixes[last + 1 : last + 2], config)
-        if stay is not None and not _walked(fixes[first : last + 1], stay, config):
+        if stay is not None and config.walking_kph > 0:
+            stay = _without_walks(fixes[first : last + 1], stay, config)
+        if stay is not None:
             found.append(stay)
         first = last + 1
     return found
@@ -91,10 +93,9 @@ def _stay(
     passing = config.passing_kph / 3600.0  # metres a millisecond
     for following in after:
         gap = following.time_ms - seen
-        if gap < 1000 * config.min_stay_s:
-            continue
         way = _distance(following, centre)
-        if way > passing * gap and seen - start < 1000 * config.min_stay_s:
+        short = seen - start < 1000 * config.min_stay_s
+        if short and gap >= 1000 * config.min_stay_s and way > passing * gap:
             return None
         if gap <= 1000 * config.hold_gap_s:
             end = seen + int(max(gap - way / passing, 0.0))
@@ -104,17 +105,18 @@ def _stay(
     return Stay(start, end, *centre, len(members))
 
 
-def _walked(fixes: Sequence[Fix], stay: Stay, config: StayConfig) -> bool:
-    """Return whether a cluster's inner half was crossed at a walk."""
-    if config.walking_kph == 0:
-        return False
+def _without_walks(fixes: Sequence[Fix], stay: Stay, config: StayConfig) -> Stay | None:
+    """Return the stay within its cluster's inner half; None where that was crossed at a walk."""
     crossing = config.radius_m / (config.walking_kph / 3600.0)
-    if stay.end_ms - stay.start_ms >= 2 * crossing:
-        return False
     centre = (stay.lat, stay.lon)
-    core = [fix.time_ms for fix in fixes if _distance(fix, centre) <= config.radius_m / 2]
-    within = core[-1] - core[0] if core else 0
-    return within + stay.end_ms - fixes[-1].time_ms < crossing
+    core = [fix for fix in fixes if _distance(fix, centre) <= config.radius_m / 2] or [fixes[0]]
+    start = core[0].time_ms
+    end = stay.end_ms if core[-1] is fixes[-1] else core[-1].time_ms
+    if end - start < crossing and stay.end_ms - stay.start_ms < 2 * crossing:
+        return None
+    if end - start < 1000 * config.min_stay_s:
+        return stay
+    return replace(stay, start_ms=start, end_ms=end)
 
 
 def _centre(fixes: Sequence[Fix]) -> tuple[float, float]:

@@ -32,7 +32,8 @@ class StayConfig(Section):
 
     walking_kph: Annotated[float, Field(ge=0)] = 4.0
     """A cluster whose inner half is crossed at this or faster is a walk through, which a moving
-    centroid takes for a stay, in km/h; 0 keeps them, as the paper does."""
+    centroid takes for a stay, in km/h; stays begin and end in their inner half. 0 keeps clusters as
+    they are, as the paper does."""
 
     bounds: tuple[float, float, float, float] | None = None
     """West, south, east, north of the study region, in degrees; the city's box if not given."""

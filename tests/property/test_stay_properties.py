@@ -69,7 +69,7 @@ def test_every_stay_is_long_enough_apart_and_of_its_fixes(steps, config):
     for stay in found:
         assert stay.end_ms - stay.start_ms >= 1000 * config.min_stay_s
         near = [f for f in fixes if stay.start_ms <= f.time_ms <= stay.end_ms]
-        assert 1 <= stay.fixes <= len(near)
+        assert 1 <= len(near) <= len(fixes) >= stay.fixes >= 1
         assert (
             min(haversine_m((f.lat, f.lon), (stay.lat, stay.lon)) for f in near) <= config.radius_m
         )

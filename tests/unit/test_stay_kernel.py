@@ -145,6 +145,40 @@ def test_a_stay_reached_on_foot_is_kept():
     assert (found.lat[0], found.lon[0]) == pytest.approx(point(2000, 0), abs=2e-3)
 
 
+def test_the_way_on_foot_to_a_place_is_not_part_of_the_stay():
+    trail = Trail(every_s=10.0)
+    begin = trail.clock_s
+    trail.go(1000, 0, kph=4.5).stay(1800).go(2000, 0, kph=4.5)
+    arrival, leaving = 1000 / (4.5 / 3.6), 1000 / (4.5 / 3.6) + 1800
+    ((start, end),) = spans(find([trail])[0], begin)
+    assert start == pytest.approx(arrival - 150 / (4.5 / 3.6), abs=20)
+    assert end == pytest.approx(leaving + 150 / (4.5 / 3.6), abs=50)
+    ((start, end),) = spans(find([trail], PAPER)[0], begin)[1:2]
+    assert end - start > 2200
+
+
+def test_a_stay_in_a_wide_place_is_not_cut_below_the_shortest():
+    """Between the two edges of a place; the fixes of its inner half are four minutes apart."""
+    trail = Trail(every_s=60.0)
+    begin = trail.clock_s
+    for east in (-200, -200, 0, 0, 0, 0, 0, 200, 200, 200):
+        trail.see(float(east), 0.0)
+        trail.clock_s += 60.0
+    assert spans(find([trail], StayConfig(walking_kph=4.6))[0], begin) == [(0.0, 540.0)]
+
+
+def test_the_way_to_the_next_fix_tells_when_a_short_stay_ended():
+    """Two fixes four minutes apart; the next one is two minutes away by car after four."""
+    trail = Trail(every_s=240.0)
+    begin = trail.clock_s
+    trail.see(0.0, 0.0)
+    trail.silent(240).see(0.0, 0.0)
+    trail.silent(240).see(1000.0, 0.0)
+    ((start, end),) = spans(find([trail])[0], begin)
+    assert (start, end) == (0.0, pytest.approx(360.0, abs=0.01))
+    assert len(find([trail], PAPER)[0].person) == 0
+
+
 def test_persons_do_not_meet():
     """The last place of one is the first of the next, at the next minute."""
     one, other = Trail().stay(400), Trail(clock_s=Trail().clock_s + 430).stay(400)
