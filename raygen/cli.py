@@ -210,7 +210,7 @@ def annotate(
         Path | None, typer.Option(metavar="FILE.parquet", help="Where to write.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Weights with a fitted annotation.")
+        Path | None, typer.Option(metavar="DIR", help="Weights with a fitted annotation, or none.")
     ] = None,
 ) -> None:
     """Say which activities people go to POIs for."""

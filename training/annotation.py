@@ -111,7 +111,7 @@ def _task(
 def _provenance(config: AnnotationArchitecture, learned: Labelled) -> dict[str, str]:
     return {
         "names": f"{len(learned)} names of the name-suggestion-index (BSD-3-Clause) and of POI "
-        "files: observed",
+        "files of OpenStreetMap (ODbL): observed",
         "labels": "their tags' rows of raygen/annotation/osm_tags.txt: assumed",
         "base_model": f"{config.base_model} (SHA-256 {config.base_digest[:12]}…), frozen",
     }

@@ -56,7 +56,7 @@ class Settings:
     """``llm``: likelihoods of the language model; ``tags``: the published table."""
 
     weights: Path | None = None
-    """Directory with a fitted adapter; the language model as it comes where None."""
+    """Directory with a folder ``annotation``; the language model as it comes where None."""
 
     language: PlannerConfig = field(default_factory=PlannerConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)

@@ -7,6 +7,9 @@ from raygen.annotation.annotate import Method, Settings, annotate
 from raygen.annotation.answers import Report
 from raygen.errors import ConfigError
 
+SHIPPED = Path(__file__).parent / "weights"
+"""Directory of the adapter that comes with raygen, fitted to SmolLM2."""
+
 _NAME = "pois.annotated.parquet"
 
 
@@ -24,7 +27,8 @@ def run(
     output
         File to write; beside the POIs where it is not given.
     weights
-        Directory with a fitted ``annotation`` folder.
+        Directory with a fitted ``annotation`` folder; the shipped one where it is not given, and
+        none, the language model as it comes, where it is ``none``.
     report
         See ``answers.answer``.
 
@@ -48,7 +52,14 @@ def run(
         msg = f"--weights: are for --method llm, got --method {method}"
         raise ConfigError(msg)
     path, target = _places(source, output)
-    return annotate(path, target, Settings(method=chosen[0], weights=weights), report)
+    settings = Settings(method=chosen[0], weights=_weights(weights))
+    return annotate(path, target, settings, report)
+
+
+def _weights(given: Path | None) -> Path | None:
+    if given == Path("none"):
+        return None
+    return SHIPPED if given is None else given
 
 
 def _places(source: str, output: Path | None) -> tuple[Path, Path]:
