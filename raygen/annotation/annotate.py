@@ -120,28 +120,34 @@ def annotate(source: Path, output: Path, settings: Settings, report: Report) -> 
 def by_tags(pois: Pois) -> Annotation:
     """Annotate by the published table; a POI without a known tag is uniform over the types."""
     found = annotate_tags(pois.tags)
-    guessed = np.argmax(categories(found.distribution), axis=1).astype(np.int8)
     return Annotation(
         distribution=found.distribution,
-        category=np.where(found.category < 0, guessed, found.category),
+        category=_category(found.category, found.distribution),
         provenance="assumed",
         made_with={"method": "tags", "table": tag_table().digest},
     )
 
 
 def by_model(pois: Pois, settings: Settings, report: Report) -> Annotation:
-    """Annotate by the language model; its categories follow from the types."""
+    """Annotate by the language model, categories by ``_category``."""
     from raygen.annotation.model import load_annotator  # torch, which the tags do without
 
     annotator = load_annotator(settings.weights, settings.language, settings.compute)
     found = answer(texts_of(pois), annotator.digest, annotator.annotate, report)
     distribution = found.astype(np.float64)
+    tags = annotate_tags(pois.tags)
     return Annotation(
         distribution=distribution,
-        category=np.argmax(categories(distribution), axis=1).astype(np.int8),
+        category=_category(np.where(tags.exact, tags.category, -1), distribution),
         provenance=annotator.label,
         made_with={"method": "llm", "model": annotator.digest},
     )
+
+
+def _category(known: npt.NDArray[np.int8], distribution: FloatArray) -> npt.NDArray[np.int8]:
+    """Return the known category of POIs, and where it is -1, the most probable by their types."""
+    guessed = np.argmax(categories(distribution), axis=1)
+    return np.where(known < 0, guessed, known).astype(np.int8)
 
 
 def texts_of(pois: Pois) -> list[str]:

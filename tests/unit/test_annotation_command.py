@@ -128,6 +128,12 @@ def test_the_model_answers_equal_texts_alike_and_once(settings, tmp_path):
     table = pq.read_table(output)
     types = table.column("activity_types").to_pylist()
     assert types[0] == types[3]
+    assert table.column("category").to_pylist() == [
+        "dining",
+        "transportation",
+        "financial",
+        "dining",
+    ]
     assert seen == [(3, 3, 0)]
     assert len({tuple(row) for row in table.column("activity_probabilities").to_pylist()}) == 3
     first = output.read_bytes()
