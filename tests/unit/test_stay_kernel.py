@@ -79,6 +79,14 @@ def test_a_silence_in_the_same_place_is_part_of_the_stay():
     assert spans(find([trail], PAPER)[0], begin) == [(0.0, 7 * 3600.0)]
 
 
+@pytest.mark.parametrize(("seconds", "stays"), [(43_200, 1), (43_201, 0)])
+def test_the_longest_silence_is_inclusive(seconds, stays):
+    trail = Trail()
+    trail.see(0.0, 0.0)
+    trail.silent(seconds).see(0.0, 0.0)
+    assert len(find([trail])[0].person) == stays
+
+
 def test_a_longer_silence_than_the_longest_parts_two_stays():
     trail = Trail().stay(600).silent(13 * 3600).stay(600)
     assert len(find([trail])[0].person) == 2
