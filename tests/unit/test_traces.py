@@ -112,6 +112,7 @@ def test_a_big_file_is_read_in_pieces_of_row_groups(tmp_path, monkeypatch):
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)
     found = open_traces(str(tmp_path))
     assert [piece.row_groups for piece in found.pieces] == [(0, 2), (2, 4), (4, 6)]
+    assert [piece.first_row for piece in found.pieces] == [0, 4, 8]
     assert found.rows == 11
     assert read(tmp_path).column("person_id").to_pylist() == people
 
