@@ -8,13 +8,16 @@ import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
 from raygen.errors import RaygenError
+
+if TYPE_CHECKING:
+    from raygen.config import RunConfig
 
 BAD_INPUT, BROKEN, INTERRUPTED = 2, 1, 130
 """Exit codes: wrong input, a population that breaks an invariant, Ctrl-C."""
@@ -258,7 +261,9 @@ def city_check(
     )
 
 
-def _run_config(path: Path, agents: int | None, output: str | None, seed: int | None):  # noqa: ANN202
+def _run_config(
+    path: Path, agents: int | None, output: str | None, seed: int | None
+) -> "RunConfig":
     """Load a run, with what the command line changes of it."""
     from raygen.config import RunConfig, load, parse
 

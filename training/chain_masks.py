@@ -9,7 +9,7 @@ slots of a coarser grid known, those half-way between asked for, the others left
 import numpy as np
 import numpy.typing as npt
 
-from raygen.models.reconstruction import unmasking_order
+from raygen.models.unmasking import unmasking_order
 from raygen.taxonomy import SLOTS
 
 PHASES = ((0.1, 0.0), (0.4, 0.4), (1.0, 0.7))

@@ -18,7 +18,8 @@ from raygen.evaluation import PAPER_TABLE_3, PAPER_TABLE_6, minutes_rows, stay_h
 from raygen.markov import fit_markov
 from raygen.metrics import QUANTITIES, chain_divergences, jsd, minutes_by_type, recurring_share
 from raygen.models.adapters import AdapterConfig, Adapters
-from raygen.models.reconstruction import MASK, complete, draw
+from raygen.models.reconstruction import MASK
+from raygen.models.unmasking import complete, draw
 from raygen.results import Results, Row
 from raygen.stages.chains import ChainModels, draw_days, load_chain_models
 from raygen.survey import GROUP_ROWS

@@ -117,15 +117,15 @@ class Planner:
     def table(self, city: str) -> PlanTable:
         """Return the table of a city's name: the shipped answers and those kept on this machine.
 
-        ``city`` is the city's own name here and below; prompts say ``config.city_name``.
+        ``city`` is the city's own name here and below; prompts may say another (``_said``).
         """
-        city = self._config.city_name or city
-        if city not in self._tables:
-            table = plan_table.empty(self._address(city), len(self.codebook.codes))
+        said = self._said(city)
+        if said not in self._tables:
+            table = plan_table.empty(self._address(said), len(self.codebook.codes))
             for folder in (self._folder, cache_directory() / "plans"):
                 _read_into(table, folder / plan_table.file_name(table.address))
-            self._tables[city] = table
-        return self._tables[city]
+            self._tables[said] = table
+        return self._tables[said]
 
     def answers(
         self, city: str, role: IntArray, slot: IntArray, code: IntArray
@@ -150,25 +150,24 @@ class Planner:
         WeightsError
             If a state must be asked and the language model is missing or another one.
         """
-        city = self._config.city_name or city
         table = self.table(city)
         missing = ~table.filled[role, code]
         asked = 0
         if missing.any():
-            asked = self._fill(city, table, role[missing], slot[missing], code[missing])
+            asked = self._fill(self._said(city), table, role[missing], slot[missing], code[missing])
         return *table.answers(role, slot, code), asked
 
     def fill(self, city: str, path: Path) -> PlanTable:
         """Ask every state of a city and write the table to ``path``; hours of use for minutes."""
-        city = self._config.city_name or city
-        table = plan_table.empty(self._address(city), len(self.codebook.codes))
+        said = self._said(city)
+        table = plan_table.empty(self._address(said), len(self.codebook.codes))
         every = [
             (role, code) for role in range(len(ROLES)) for code in range(table.filled.shape[1])
         ]
-        for (role, code), slots, categories in self.model().ask(city, every):
+        for (role, code), slots, categories in self.model().ask(said, every):
             table.put(role, code, slots, categories)
         plan_table.write(table, path)
-        self._tables[city] = table
+        self._tables[said] = table
         return table
 
     def model(self) -> PlannerModel:
@@ -177,8 +176,12 @@ class Planner:
             self._model = self._load_model()
         return self._model
 
+    def _said(self, city: str) -> str:
+        """Return how prompts name a city."""
+        return self._config.city_name or city
+
     def _fill(
-        self, city: str, table: PlanTable, role: IntArray, slot: IntArray, code: IntArray
+        self, said: str, table: PlanTable, role: IntArray, slot: IntArray, code: IntArray
     ) -> int:
         """Ask the places of missing states and keep the answers; return the states asked."""
         kept = cache_directory() / "plans" / plan_table.file_name(table.address)
@@ -190,17 +193,17 @@ class Planner:
             if not groups:
                 return 0
             LOG.info("planner: asking %d states of %d places", states.shape[1], len(groups))
-            for (r, c), slots, categories in self.model().ask(city, groups):
+            for (r, c), slots, categories in self.model().ask(said, groups):
                 table.put(r, c, slots, categories)
             plan_table.write(table, kept)
         return states.shape[1]
 
-    def _address(self, city: str) -> str:
+    def _address(self, said: str) -> str:
         return plan_table.address(
             {
                 "weights": self._digest,
                 "base_model": self.architecture.base_digest,
-                "prompts": prompts.digest(city, self.codebook),
+                "prompts": prompts.digest(said, self.codebook),
                 "codebook": self.codebook.digest,
                 "dtype": self._config.dtype,
                 "batch": str(min(self._config.batch, PLAN_SLOTS)),

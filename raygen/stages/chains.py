@@ -21,8 +21,8 @@ from raygen.models.reconstruction import (
     MASK,
     Reconstruction,
     ReconstructionConfig,
-    generate,
 )
+from raygen.models.unmasking import generate
 from raygen.survey import CHILD_ROW
 from raygen.taxonomy import (
     ACTIVITY_TYPES,

@@ -8,15 +8,11 @@ from raygen.models.reconstruction import (
     Objective,
     Reconstruction,
     ReconstructionConfig,
-    _onset,
-    complete,
-    draw,
-    generate,
     neighbours,
     transition_loss,
-    unmasking_order,
     warping_loss,
 )
+from raygen.models.unmasking import _onset, complete, draw, generate, unmasking_order
 from raygen.taxonomy import SLOTS
 
 TINY = ReconstructionConfig(width=16, layers=1, heads=2, feedforward=16, dropout=0.0)
