@@ -74,8 +74,9 @@ def generate(
         slots = torch.tensor(known, device=chain.device)
         asked = torch.tensor([known.index(slot) for slot in fresh], device=chain.device)
         tokens = chain[:, slots]
-        logits = model.logits(tokens, slots, day, person) + _onset(tokens, slots, shift)
-        chain[:, slots[asked]] = draw(logits[:, asked], uniform[:, slots[asked]])
+        logits = model.logits(tokens, slots, day, person)[:, asked]
+        logits = logits + _onset(tokens, slots, asked, shift)
+        chain[:, slots[asked]] = draw(logits, uniform[:, slots[asked]])
     return chain
 
 
@@ -98,18 +99,23 @@ def complete(
         hidden = chain[:, fresh] == MASK
         if not hidden.any():
             continue
-        logits = model.logits(chain, slots, day, person) + _onset(chain, slots, shift)
-        drawn = draw(logits[:, fresh], uniform[:, fresh])
+        asked = slots[fresh]
+        logits = model.logits(chain, slots, day, person)[:, asked]
+        drawn = draw(logits + _onset(chain, slots, asked, shift), uniform[:, fresh])
         chain[:, fresh] = torch.where(hidden, drawn, chain[:, fresh])
     return chain
 
 
-def _onset(tokens: Tensor, slots: Tensor, shift: Tensor) -> Tensor:
-    """Return the shift of each slot (B, L, 15): 0 for the types of its nearest known slots."""
+def _onset(tokens: Tensor, slots: Tensor, asked: Tensor, shift: Tensor) -> Tensor:
+    """Return the shift of asked columns (B, A, 15): 0 for the types of their nearest known."""
     left, right, _, _ = neighbours(tokens, slots)
-    under_way = F.one_hot(left, TYPES + 1) + F.one_hot(right, TYPES + 1)
-    keep = (under_way[..., :TYPES] == 0) | torch.isinf(shift)[:, None]
-    return torch.where(keep, shift[:, None], 0.0)
+    shape = (len(shift), len(asked), TYPES + 1)
+    added = F.pad(shift, (0, 1))[:, None].expand(shape).clone()  # a last column for no neighbour
+    for near in (left[:, asked, None], right[:, asked, None]):
+        held = added.gather(2, near)
+        # What a person cannot do stays barred, even beside where it was observed.
+        added.scatter_(2, near, held.masked_fill(~torch.isinf(held), 0.0))
+    return added[..., :TYPES]
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:

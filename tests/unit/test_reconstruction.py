@@ -92,10 +92,11 @@ def test_a_shift_counts_where_a_type_begins_and_not_where_it_goes_on():
     slots = torch.arange(5)
     shift = torch.arange(TYPES, dtype=torch.float32)[None]
     shift[0, 9] = -torch.inf
-    added = _onset(tokens, slots, shift)
+    added = _onset(tokens, slots, slots, shift)
     wanted = shift.expand(5, TYPES).clone()
     wanted[[0, 1, 1, 2, 3, 3, 4], [0, 0, 3, 3, 3, 5, 5]] = 0.0
     assert torch.equal(added[0], wanted)
+    assert torch.equal(_onset(tokens, slots, slots[1::2], shift)[0], wanted[1::2])
     under_way = torch.full((1, 96), MASK)
     under_way[0, ::95] = 3
     barred = torch.full((1, TYPES), -torch.inf)
