@@ -22,7 +22,7 @@ from raygen.models.reconstruction import (
     Reconstruction,
     ReconstructionConfig,
 )
-from raygen.models.unmasking import generate
+from raygen.models.unmasking import complete, generate
 from raygen.survey import CHILD_ROW
 from raygen.taxonomy import (
     ACTIVITY_TYPES,
@@ -37,6 +37,12 @@ from raygen.taxonomy import (
 _CHILD_AGE = 15  # time use starts here
 _SATURDAY = 5
 _BATCH = 2048
+
+DRAWS = SLOTS + 1
+"""Draws that a day takes of a person's stream."""
+
+UNKNOWN = -1
+"""Slot of an observed chain in which nothing is known."""
 
 IntArray = npt.NDArray[np.int64]
 
@@ -170,6 +176,63 @@ def draw_days(
                 models.network,
                 blank,
                 torch.full((len(part),), week_day, device=models.device),
+                torch.from_numpy(people[part]).to(models.device),
+                torch.from_numpy(shift[part]).float().to(models.device),
+                torch.from_numpy(uniform[part, :SLOTS]).to(models.device),
+            )
+            chains[part] = drawn.cpu().numpy().astype(np.int8)
+    return chains
+
+
+def complete_days(
+    models: ChainModels,
+    observed: npt.NDArray[np.int8],
+    people: IntArray,
+    week_day: IntArray,
+    uniform: npt.NDArray[np.float64],
+) -> npt.NDArray[np.int8]:
+    """Complete days of which a part was observed (DataFusion 6.1.3); observed slots are kept.
+
+    Parameters
+    ----------
+    models
+        See ``load_chain_models``; the adapters are those of the persons' groups.
+    observed
+        Activity types, ``UNKNOWN`` where not known, shape (N, 96); not changed.
+    people
+        Demographic group, student status, 1 for children under 15: shape (N, 3).
+    week_day
+        0 = Monday, shape (N,).
+    uniform
+        Draws in [0, 1), shape (N, ``DRAWS``).
+
+    Returns
+    -------
+    chains
+        Shape (N, 96).
+
+    Raises
+    ------
+    DataError
+        If shapes or types are wrong.
+    """
+    if observed.shape != (len(people), SLOTS):
+        msg = f"observed: shape must be ({len(people)}, {SLOTS}), got {observed.shape}"
+        raise DataError(msg)
+    if len(observed) and not UNKNOWN <= observed.min() <= observed.max() < len(ACTIVITY_TYPES):
+        msg = f"observed: types must be in {UNKNOWN} to {len(ACTIVITY_TYPES) - 1}, got "
+        raise DataError(msg + f"{observed.min()} to {observed.max()}")
+    row = np.where(people[:, 2] == 1, CHILD_ROW, people[:, 0])
+    shift = models.adapters.shift.numpy()[(week_day >= _SATURDAY).astype(np.int64), row]
+    tokens = np.where(observed == UNKNOWN, MASK, observed).astype(np.int64)
+    chains = np.empty(observed.shape, np.int8)
+    with torch.inference_mode():
+        for start in range(0, len(observed), _BATCH):
+            part = slice(start, start + _BATCH)
+            drawn = complete(
+                models.network,
+                torch.from_numpy(tokens[part]).to(models.device),
+                torch.from_numpy(week_day[part]).to(models.device),
                 torch.from_numpy(people[part]).to(models.device),
                 torch.from_numpy(shift[part]).float().to(models.device),
                 torch.from_numpy(uniform[part, :SLOTS]).to(models.device),
