@@ -1,4 +1,7 @@
-"""Stay points of traces of any size, on Ray Data: scatter by person, gather, publish."""
+"""Traces of any size to stays, activities and day chains, on Ray Data.
+
+Scatter by person, gather into stays, infer what people do there, complete their days, publish.
+"""
 
 import hashlib
 import json
@@ -16,15 +19,24 @@ from ray.exceptions import RayError
 
 from cluster.session import connect
 from raygen import __version__
-from raygen.city import open_city
+from raygen.city import city_digest, open_city
 from raygen.city_files.layout import CARD, CityCard
-from raygen.config import parse
-from raygen.errors import ConfigError, DataError, StageError
+from raygen.config import ComputeConfig, parse
+from raygen.errors import ConfigError, DataError, StageError, WeightsError
+from raygen.inference.bucket import (
+    Follow,
+    complete_bucket,
+    completed,
+    infer_bucket,
+    inferred,
+    written,
+)
+from raygen.inference.pois import city_index
+from raygen.inference.settings import STEPS, TraceConfig, Until
+from raygen.inference.temporal import load_temporal
 from raygen.sources import PACKAGE, source_digest
-from raygen.stay_points.settings import StayConfig
 from raygen.stay_points.shuffle import (
     SCRATCH,
-    TABLES,
     Job,
     gather,
     gathered,
@@ -66,17 +78,19 @@ class Outcome:
 
     output: str
     counts: dict[str, int]
-    """Fixes, persons, clusters by kind, stays out of bounds, person-days, days kept."""
+    """Fixes, persons, clusters by kind, stays out of bounds, person-days, days kept; stays by basis
+    of their type; days by profile."""
 
 
-def find_stays(
+def follow_traces(
     traces: str,
     city: str,
     output: str,
-    config: StayConfig,
+    config: TraceConfig,
+    until: Until = "chains",
     session: Session | None = None,
 ) -> Outcome:
-    """Find the stay points of traces.
+    """Find the stay points of traces, what people do there, and their days.
 
     Parameters
     ----------
@@ -88,19 +102,23 @@ def find_stays(
         Directory or URI.
     config
         Thresholds.
+    until
+        The last step: ``stays``, ``activities`` or ``chains``.
     session
         How; on a Ray of its own, from the start, where it is not given.
 
     Returns
     -------
     outcome
-        ``output`` has ``stay_points.parquet``, ``person_days.parquet`` and ``stays.json``, the same
-        bytes whatever the number of workers.
+        ``output`` has ``stay_points.parquet``, ``person_days.parquet``, ``stay_activities.parquet``
+        and ``day_chains.parquet``, as far as the run goes, and ``stays.json``: the same bytes
+        whatever the number of workers.
 
     Raises
     ------
-    ConfigError, DataError
-        If the output is occupied, or the traces or the city are at fault.
+    ConfigError, DataError, WeightsError
+        If the output is occupied, the traces or the city are at fault, the city has no POIs, or
+        the weights of the chain models are not usable.
     ClusterError
         If the cluster cannot be reached.
     StageError
@@ -108,9 +126,10 @@ def find_stays(
     """
     session = session or Session()
     watch = session.watch
-    job = _prepare(traces, city, output, config)
+    follow = _prepare(traces, city, output, config, until)
+    job = follow.job
     store = Store(output)
-    identity = _identity(job)
+    identity = _identity(follow, until)
     if _begin(store, identity, job.traces.rows, session.resume):
         log.info("%s: complete already", output)
         return Outcome(output, json.loads(store.read(RECORD))["counts"])
@@ -120,34 +139,69 @@ def find_stays(
         chunks = {piece: done.get(piece, 0) or _number(store, piece) for piece in pieces}
         work = partial(gather, job, chunks)
         _do(work, _todo(store, range(job.buckets), gathered), watch, "finding stays")
-    counts = publish(job)
-    _record(store, job, identity, counts)
+        for step, receipt, task in _steps(follow, until):
+            _do(task, _todo(store, range(job.buckets), receipt), watch, step)
+    tables, receipts = written(until)
+    counts = publish(job, tables, receipts)
+    _record(store, job, identity, (tables, counts))
     store.clear(SCRATCH)
     return Outcome(output, counts)
 
 
-def _prepare(traces: str, city: str, output: str, config: StayConfig) -> Job:
+def _steps(
+    follow: Follow, until: Until
+) -> list[tuple[str, Callable[[int], str], Callable[[int], Any]]]:
+    """Return what is done after the stays: name, receipt and work of each step."""
+    steps: list[tuple[str, Callable[[int], str], Callable[[int], Any]]] = [
+        ("inferring activities", inferred, partial(infer_bucket, follow)),
+        ("completing days", completed, partial(complete_bucket, follow)),
+    ]
+    return steps[: STEPS.index(until)]
+
+
+def _prepare(traces: str, city: str, output: str, config: TraceConfig, until: Until) -> Follow:
     """Open and check all that the run needs, short of the cluster."""
     place = Path(open_city(city).path)
     card = parse(tomllib.loads((place / CARD).read_text()), CityCard, str(place / CARD))
+    if until != "stays":
+        load_temporal()
+        city_index(place, card.crs)
+    if until == "chains":
+        from raygen.checkpoints import folder  # torch takes a second, which stays do without
+        from raygen.stages.chains import load_chain_models
+
+        load_chain_models(folder(config.weights), ComputeConfig())
     found = open_traces(traces)
     buckets = min(_MOST_BUCKETS, max(1, -(-found.rows // config.bucket_fixes)))
-    return Job(found, config, config.bounds or card.bbox, card.time_zone, output, buckets)
+    bounds = config.bounds or card.bbox
+    job = Job(found, config, bounds, card.time_zone, output, buckets)
+    return Follow(job, config, place, card.crs)
 
 
-def _identity(job: Job) -> dict[str, Any]:
-    """Return what decides the output: traces, settings, place and code."""
+def _identity(follow: Follow, until: Until) -> dict[str, Any]:
+    """Return what decides the output: traces, settings, place, models and code."""
+    job = follow.job
     code = [*sorted((PACKAGE / "stay_points").glob("*.py")), PACKAGE / "traces.py"]
     files = [asdict(file) for file in job.traces.files]
-    return {
+    identity = {
         "raygen": __version__,
-        "code": source_digest(code),
+        "until": until,
         "traces": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
-        "settings": job.config.model_dump(mode="json"),
+        "settings": follow.config.model_dump(mode="json"),
         "bounds": list(job.bounds),
         "time_zone": job.time_zone,
         "buckets": job.buckets,
     }
+    if until != "stays":
+        code += sorted((PACKAGE / "inference").glob("*.*"))
+        identity["city"] = city_digest(follow.city)
+    if until == "chains":
+        from raygen.checkpoints import folder, label
+
+        code += [PACKAGE / "stages" / "chains.py", *sorted((PACKAGE / "models").glob("*.py"))]
+        weights = folder(follow.config.weights)
+        identity["weights"] = [label(weights / name)[0] for name in ("reconstruction", "adapters")]
+    return identity | {"code": source_digest(code)}
 
 
 def _begin(store: Store, identity: dict[str, Any], fixes: int, resume: bool) -> bool:
@@ -226,7 +280,7 @@ def _row(work: Callable[[int], Any], batch: pa.Table) -> pa.Table:
     number, fault, result = batch.column("number")[0].as_py(), "", ""
     try:
         result = json.dumps(work(number))
-    except (DataError, ConfigError, OSError) as error:
+    except (DataError, ConfigError, WeightsError, OSError) as error:
         fault, result = type(error).__name__, str(error)
     return pa.table({"number": [number], "fault": [fault], "result": [result]})
 
@@ -240,6 +294,8 @@ def _result(row: dict[str, Any], step: str) -> Any:  # noqa: ANN401 - what the w
             raise DataError(row["result"])
         case "ConfigError":
             raise ConfigError(row["result"])
+        case "WeightsError":
+            raise WeightsError(row["result"])
         case _:
             msg = f"{step}, part {row['number']}: {row['result']}"
             raise StageError(msg)
@@ -262,10 +318,13 @@ def _quiet() -> Generator[None]:
         logger.setLevel(level)
 
 
-def _record(store: Store, job: Job, identity: dict[str, Any], counts: dict[str, int]) -> None:
+def _record(
+    store: Store, job: Job, identity: dict[str, Any], done: tuple[list[str], dict[str, int]]
+) -> None:
+    tables, counts = done
     record = identity | {
         "files": [file.path for file in job.traces.files],
-        "tables": [f"{name}.parquet" for name in TABLES],
+        "tables": [f"{name}.parquet" for name in tables],
         "counts": counts,
     }
     store.write(RECORD, (json.dumps(record, indent=1) + "\n").encode())

@@ -130,22 +130,27 @@ def stays(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Thresholds, if not the paper's.")
     ] = None,
+    until: Annotated[str, typer.Option(help="Last step: stays, activities or chains.")] = "chains",
     address: Address = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the parts that are done.")] = False,
 ) -> None:
-    """Find where people stayed in GPS traces, and their days as far as the stays tell them.
+    """Find where people stayed in GPS traces, what they did there, and complete their days.
 
     Traces have person_id, time (UTC), lon, lat. Writes stay_points.parquet (every stay within the
-    city's box), person_days.parquet (the days told well enough, 96 slots each) and stays.json.
+    city's box), person_days.parquet (the days told well enough, 96 slots each),
+    stay_activities.parquet (three likeliest activity types of every stay), day_chains.parquet
+    (activity types of the days, gaps filled in) and stays.json.
     """
-    from actors.stays import Session, find_stays
+    from actors.stays import Session, follow_traces
     from raygen.config import load
+    from raygen.inference.settings import TraceConfig, last_step
     from raygen.progress import Bar
-    from raygen.stay_points.settings import StayConfig
 
-    settings = load(config, StayConfig) if config is not None else StayConfig()
+    settings = load(config, TraceConfig) if config is not None else TraceConfig()
+    last = last_step(until)
     with Bar(_errors) as bar:
-        found = find_stays(traces, city, output, settings, Session(address, resume, bar.count))
+        session = Session(address, resume, bar.count)
+        found = follow_traces(traces, city, output, settings, last, session)
     names = ("fixes", "persons", "stays", "person_days", "kept_days")
     counts = ", ".join(f"{found.counts[name]:,} {name.replace('_', ' ')}" for name in names)
     _out.print(f"{found.output}: {counts}")

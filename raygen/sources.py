@@ -22,5 +22,6 @@ def compiled_sources() -> list[Path]:
         PACKAGE / "population",
         PACKAGE / "cities",
         PACKAGE / "stay_points",
+        PACKAGE / "inference",
     )
     return [path for folder in folders for path in sorted(folder.glob("*.py"))]

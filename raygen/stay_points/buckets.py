@@ -30,13 +30,16 @@ def bucket_of(person_id: pa.ChunkedArray, buckets: int) -> Int64Array:
     if buckets == 1:
         return np.zeros(len(person_id), np.int64)
     codes, ids = coded(person_id)
+    return (hashed(ids) % np.uint64(buckets)).astype(np.int64)[codes]
+
+
+def hashed(ids: pa.Array) -> npt.NDArray[np.uint64]:
+    """Return a well mixed hash of each id, int64 or string without nulls; shape (N,)."""
     if pa.types.is_string(ids.type):
         offsets = np.frombuffer(ids.buffers()[1], np.int32)[ids.offset : ids.offset + len(ids) + 1]
         text = ids.buffers()[2]
-        hashes = _hash_text(np.frombuffer(text if text is not None else b"", np.uint8), offsets)
-    else:
-        hashes = _mix(ids.to_numpy().view(np.uint64))
-    return (hashes % np.uint64(buckets)).astype(np.int64)[codes]
+        return _hash_text(np.frombuffer(text if text is not None else b"", np.uint8), offsets)
+    return mixed(ids.to_numpy().view(np.uint64))
 
 
 def coded(person_id: pa.ChunkedArray) -> tuple[Int64Array, pa.Array]:
@@ -106,11 +109,11 @@ def _hash_text(
         for at in range(offsets[row], offsets[row + 1]):
             value = (value ^ np.uint64(text[at])) * _FNV_PRIME
         out[row] = value
-    return _mix(out)
+    return mixed(out)
 
 
 @njit(cache=True, nogil=True)
-def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mixed(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Return 64-bit words mixed by SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

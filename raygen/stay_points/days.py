@@ -62,9 +62,9 @@ def person_days(
         Schema ``day_schema``, in the order of person and date; days before and after the filter.
     """
     person, ids = coded(stays.column("person_id"))
-    start, end = (_clock_s(stays.column(name), time_zone) for name in ("start", "end"))
+    start, end = (clock_s(stays.column(name), time_zone) for name in ("start", "end"))
     end = np.maximum(end, start)
-    rows = int((_last_day(start, end) - start // DAY_S + 1).sum())
+    rows = int((last_day(start, end) - start // DAY_S + 1).sum())
     owner, day = np.empty(rows, np.int64), np.empty(rows, np.int64)
     number = np.zeros(rows, np.int16)
     slots = np.full((rows, SLOTS), UNKNOWN, np.int16)
@@ -85,14 +85,14 @@ def person_days(
     return pa.table(columns, schema=schema), {"person_days": used, "kept_days": len(kept)}
 
 
-def _clock_s(column: pa.ChunkedArray, time_zone: str) -> Int64Array:
+def clock_s(column: pa.ChunkedArray, time_zone: str) -> Int64Array:
     """Return seconds on the city's clock since 1970-01-01 00:00 there."""
     there = column.cast(pa.timestamp("ms", time_zone))
     return pc.call_function("local_timestamp", [there]).cast(pa.int64()).to_numpy() // 1000
 
 
 @njit(cache=True, nogil=True)
-def _last_day(start: Int64Array, end: Int64Array) -> Int64Array:
+def last_day(start: Int64Array, end: Int64Array) -> Int64Array:
     """Return the last day that a stay touches; one that ends at midnight touches no other."""
     return np.maximum(start, end - 1) // DAY_S
 
@@ -109,7 +109,7 @@ def _fill(
     owner, day, number = about
     held = np.zeros(SLOTS, np.int64)
     row = -1
-    last = _last_day(start, end)
+    last = last_day(start, end)
     for stay in range(len(person)):
         for date in range(start[stay] // DAY_S, last[stay] + 1):
             if row < 0 or owner[row] != person[stay] or day[row] < date:

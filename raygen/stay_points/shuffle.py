@@ -9,7 +9,7 @@ gives the same files, and work with a receipt is done.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,8 @@ def _chunk(piece: int, chunk: int) -> str:
     return f"{SCRATCH}/fixes/{piece:06d}-{chunk:04d}.arrow"
 
 
-def _part(table: str, bucket: int) -> str:
+def part_name(table: str, bucket: int) -> str:
+    """Return the name of a bucket's part of a table."""
     return f"{SCRATCH}/parts/{bucket:06d}-{table}.parquet"
 
 
@@ -116,7 +117,7 @@ def gather(job: Job, chunks: Mapping[int, int], bucket: int) -> dict[str, int]:
     found = find_stays(fixes, job.config, job.bounds)
     days, counts = person_days(found.stays, job.config, job.time_zone)
     for name, table in zip(TABLES, (found.stays, days), strict=True):
-        with store.sink(_part(name, bucket)) as sink:
+        with store.sink(part_name(name, bucket)) as sink:
             pq.write_table(table, sink, row_group_size=ROW_GROUP)
     counts = found.counts | counts
     store.write(gathered(bucket), json.dumps(counts).encode())
@@ -131,16 +132,30 @@ def _batches(store: Store, names: Iterable[str], bucket: int) -> Iterator[pa.Rec
             yield batch
 
 
-def publish(job: Job) -> dict[str, int]:
+def publish(
+    job: Job,
+    tables: Iterable[str] = TABLES,
+    receipts: Iterable[Callable[[int], str]] = (gathered,),
+) -> dict[str, int]:
     """Join the parts of all buckets into the output's tables; return the counts.
 
     Persons are in the order of bucket and id, a person's rows in the order of time.
+
+    Parameters
+    ----------
+    job
+        What was done.
+    tables
+        Names of the tables whose parts there are.
+    receipts
+        Of the steps that were done, by bucket.
     """
     store = Store(job.output)
     total: Counter[str] = Counter()
-    for bucket in range(job.buckets):
-        total.update(json.loads(store.read(gathered(bucket))))
-    for name in TABLES:
+    for receipt in receipts:
+        for bucket in range(job.buckets):
+            total.update(json.loads(store.read(receipt(bucket))))
+    for name in tables:
         with store.sink(f"{name}.parquet") as sink:
             _join(store, name, job.buckets, sink)
     return dict(total)
@@ -163,7 +178,7 @@ def _join(store: Store, name: str, buckets: int, sink: pa.NativeFile) -> None:
 def _parts(store: Store, name: str, buckets: int) -> Iterator[pa.Table]:
     """Read the parts of a table, a row group at a time, after a table without rows."""
     for bucket in range(buckets):
-        with store.open(_part(name, bucket)) as source, pq.ParquetFile(source) as part:
+        with store.open(part_name(name, bucket)) as source, pq.ParquetFile(source) as part:
             if bucket == 0:
                 yield part.schema_arrow.empty_table()
             for batch in part.iter_batches(ROW_GROUP):

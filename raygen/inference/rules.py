@@ -1,0 +1,212 @@
+"""Home, work and school, from all days of a person: the rules of DataFusion 4.1.1; compiled.
+
+*Home* is the place where the person spends most of the night (22–6 h), over all days, two hours
+at least. With no night seen there is no home, and stays may be at home by Bayes alone.
+
+*Work* and *school* are places of weekday daytime (6–20 h). A place is a candidate where it recurs
+(seen on two weekdays, and on a fifth of those observed, for two hours a day on average; a school
+for an hour and a half) or was once seen for long (four hours; a school three), within reach of
+home. School days end: a school's mean day is ten hours at most, and it has an education POI in
+reach that makes P(x̄ | school) higher than without any. As the person's age is not known, a
+candidate is work or school, or neither, by the same evidence as all other types: POIs, start hours
+and durations of all its visits together. Of the candidates that are of a type, the one with the
+most weekday daytime is the person's; others stay with Bayes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from raygen.inference.settings import InferenceConfig
+from raygen.taxonomy import DAY_S, HOME, SCHOOL, WORK
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_SATURDAY, _THURSDAY = 5, 3  # 1970-01-01 was a Thursday
+_HOUR_S = 3600.0
+
+
+class Use(NamedTuple):
+    """When persons are at their places, in seconds on the city's clock; Q places, N persons."""
+
+    night_s: FloatArray
+    """In the night, all days, shape (Q,)."""
+    day_s: FloatArray
+    """In the daytime of weekdays, shape (Q,)."""
+    days: IntArray
+    """Weekdays with a daytime stay, shape (Q,)."""
+    observed: IntArray
+    """The same of the person's any place, shape (N,)."""
+
+
+class Limits(NamedTuple):
+    """Thresholds in seconds and metres, of work and of school."""
+
+    often_s: tuple[float, float]
+    once_s: tuple[float, float]
+    longest_s: tuple[float, float]
+    reach_m: tuple[float, float]
+    night_s: float
+    recurrence: int
+    recurrence_share: float
+
+
+def limits(config: InferenceConfig) -> Limits:
+    """Return the thresholds in the kernel's units."""
+    return Limits(
+        often_s=(config.work_h * _HOUR_S, config.school_h * _HOUR_S),
+        once_s=(config.work_once_h * _HOUR_S, config.school_once_h * _HOUR_S),
+        longest_s=(float(DAY_S), config.school_longest_h * _HOUR_S),
+        reach_m=(config.work_km * 1000, config.school_km * 1000),
+        night_s=config.home_night_h * _HOUR_S,
+        recurrence=config.recurrence,
+        recurrence_share=config.recurrence_share,
+    )
+
+
+def use_of_places(
+    span: tuple[IntArray, IntArray],
+    of_stay: IntArray,
+    starts: tuple[IntArray, IntArray],
+    config: InferenceConfig,
+) -> Use:
+    """Return when persons are at their places.
+
+    Parameters
+    ----------
+    span
+        Start and end of each stay, seconds on the city's clock since 1970, shape (S,).
+    of_stay
+        Place of each stay, shape (S,).
+    starts
+        First stay and first place of each person, shape (N + 1,) each; stays in order of start.
+    config
+        Hours of night and day.
+    """
+    persons, places = len(starts[0]) - 1, int(starts[1][-1])
+    use = Use(
+        np.zeros(places), np.zeros(places), np.zeros(places, np.int64), np.zeros(persons, np.int64)
+    )
+    night = (config.night[0] * _HOUR_S, config.night[1] * _HOUR_S)
+    day = (config.day[0] * _HOUR_S, config.day[1] * _HOUR_S)
+    _measure(span, of_stay, starts, (night, day), use)
+    return use
+
+
+@njit(cache=True, nogil=True)
+def _measure(
+    span: tuple[IntArray, IntArray],
+    of_stay: IntArray,
+    starts: tuple[IntArray, IntArray],
+    hours: tuple[tuple[float, float], tuple[float, float]],
+    use: Use,
+) -> None:
+    start, end = span
+    night, day = hours
+    last_day = np.full(len(use.days), -1, np.int64)
+    for person in range(len(starts[0]) - 1):
+        last_seen = -1
+        for stay in range(starts[0][person], starts[0][person + 1]):
+            place = of_stay[stay]
+            for date in range(start[stay] // DAY_S, end[stay] // DAY_S + 1):
+                since = max(start[stay] - date * DAY_S, 0)
+                until = min(end[stay] - date * DAY_S, DAY_S)
+                use.night_s[place] += _within(since, until, night[0], night[1])
+                if (date + _THURSDAY) % 7 >= _SATURDAY:
+                    continue
+                seconds = _within(since, until, day[0], day[1])
+                use.day_s[place] += seconds
+                if seconds > 0 and last_day[place] < date:
+                    last_day[place] = date
+                    use.days[place] += 1
+                if seconds > 0 and last_seen < date:
+                    last_seen = date
+                    use.observed[person] += 1
+
+
+@njit(cache=True, nogil=True)
+def _within(since: float, until: float, first: float, last: float) -> float:
+    """Return the seconds of [since, until] within hours, which may go over midnight."""
+    if first <= last:
+        return max(min(until, last) - max(since, first), 0.0)
+    return max(min(until, last) - since, 0.0) + max(until - max(since, first), 0.0)
+
+
+@njit(cache=True, nogil=True)
+def find_homes(use: Use, place_start: IntArray, night_s: float) -> IntArray:
+    """Return the home of each person, a row of places, -1 where there is none; shape (N,)."""
+    home = np.full(len(place_start) - 1, -1, np.int64)
+    for person in range(len(home)):
+        most = night_s
+        for place in range(place_start[person], place_start[person + 1]):
+            if use.night_s[place] >= most and (home[person] < 0 or use.night_s[place] > most):
+                home[person], most = place, use.night_s[place]
+    return home
+
+
+@njit(cache=True, nogil=True)
+def find_anchors(
+    use: Use,
+    where: tuple[FloatArray, IntArray, IntArray],
+    scores: tuple[FloatArray, FloatArray],
+    thresholds: Limits,
+) -> IntArray:
+    """Return the work place and the school of each person, shape (N, 2), -1 where there is none.
+
+    Parameters
+    ----------
+    use
+        See ``use_of_places``.
+    where
+        Points of places, first place of each person, home of each person.
+    scores
+        ``bayes.place_scores``; how much likelier each place is a school for the education POIs in
+        reach, in natural logarithms, shape (Q,).
+    thresholds
+        See ``limits``.
+    """
+    xy, place_start, home = where
+    found = np.full((len(home), 2), -1, np.int64)
+    for person in range(len(home)):
+        for place in range(place_start[person], place_start[person + 1]):
+            if place == home[person] or use.days[place] == 0:
+                continue
+            kind = _best(scores[0][place])
+            if kind not in (WORK, SCHOOL) or (kind == SCHOOL and scores[1][place] <= 0.0):
+                continue
+            which = 0 if kind == WORK else 1
+            away = 0.0
+            if home[person] >= 0:
+                east, north = xy[place] - xy[home[person]]
+                away = np.sqrt(east * east + north * north)
+            seen = (use.day_s[place], use.days[place], use.observed[person])
+            if away > thresholds.reach_m[which] or not _recurs(seen, which, thresholds):
+                continue
+            best = found[person, which]
+            if best < 0 or use.day_s[place] > use.day_s[best]:
+                found[person, which] = place
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _best(score: FloatArray) -> int:
+    """Return the most probable type but home."""
+    best = HOME + 1
+    for kind in range(len(score)):
+        if kind != HOME and score[kind] > score[best]:
+            best = kind
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _recurs(seen: tuple[float, int, int], which: int, thresholds: Limits) -> bool:
+    """Say whether a place is seen as often and as long as work (0) or school (1) is."""
+    day_s, days, observed = seen
+    mean = day_s / days
+    if mean > thresholds.longest_s[which]:
+        return False
+    often = days >= thresholds.recurrence and days >= thresholds.recurrence_share * observed
+    return mean >= (thresholds.often_s[which] if often else thresholds.once_s[which])
