@@ -183,7 +183,7 @@ def _identity(follow: Follow, until: Until) -> dict[str, Any]:
     job = follow.job
     code = [*sorted((PACKAGE / "stay_points").glob("*.py")), PACKAGE / "traces.py"]
     files = [asdict(file) for file in job.traces.files]
-    identity = {
+    identity: dict[str, Any] = {
         "raygen": __version__,
         "until": until,
         "traces": hashlib.sha256(json.dumps(files).encode()).hexdigest(),

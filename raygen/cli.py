@@ -121,7 +121,7 @@ def train(
 
 
 @app.command()
-def stays(
+def stays(  # noqa: PLR0913, PLR0917 - typer wants a parameter for each option
     traces: Annotated[
         str, typer.Argument(metavar="TRACES", help="File or directory of Parquet or CSV, or URI.")
     ],

@@ -12,7 +12,7 @@ OPTIONS = {
     "evaluate": ["--city", "--generated", "--json", "--reference", "PRESET"],
     "generate": ["--address", "--agents", "--output", "--resume", "--seed", "RUN.toml"],
     "report": ["--city", "--output", "POPULATION"],
-    "stays": ["--address", "--city", "--config", "--output", "--resume", "TRACES"],
+    "stays": ["--address", "--city", "--config", "--output", "--resume", "--until", "TRACES"],
     "train": ["--address", "--output", "--resume", "MODEL", "RUN.toml"],
     "validate": ["POPULATION"],
 }

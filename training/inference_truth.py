@@ -71,7 +71,9 @@ def read_truth(population: Path, index: PoiIndex, days: int) -> Truth:
     )
     kind = code.to_numpy().astype(np.int8)
     lonlat = np.stack([table.column(name).to_numpy() for name in ("lon", "lat")], axis=1)
-    same = (np.diff(person) == 0) & (np.diff(kind) == 0) & (np.diff(lonlat, axis=0) == 0).all(axis=1)
+    same = (
+        (np.diff(person) == 0) & (np.diff(kind) == 0) & (np.diff(lonlat, axis=0) == 0).all(axis=1)
+    )
     first = np.concatenate([[True], ~same])
     last = np.concatenate([~same, [True]])
     xy = to_metres(lonlat[first], index.crs)
@@ -95,8 +97,8 @@ def _starts(person: IntArray) -> IntArray:
 def at_pois_of_type(truth: Truth, index: PoiIndex, zone_of_poi: IntArray, seed: int) -> Truth:
     """Move the stays that are at a POI to one of the same zone drawn by P(type | POI).
 
-    The population's points are drawn by the POI's category, so that someone on the way to a place of
-    worship may be put at a hairdresser of the same category. Work and school stay one place.
+    The population's points are drawn by the POI's category, so that someone on the way to a place
+    of worship may be put at a hairdresser of the same category. Work and school stay one place.
     """
     at = np.flatnonzero(truth.poi >= 0)
     zone, kind = zone_of_poi[truth.poi[at]], truth.kind[at].astype(np.int64)

@@ -2,7 +2,10 @@
 
 A place has a type U for the person, with P(U) ∝ P(T)·P(x̄ | T). A visit v is of that type with
 probability ρ (``consistency``), else of a type of its own, with P(T)·P(x_v | T); its start
-and duration follow P(S_v, d_v | T). So a visit alone has P(T | POI, S, d) ∝ P(S, d | T)·P(T)·P(x | T),
+and duration follow L_v(T) = P(S_v, d_v | T). So a visit alone has
+
+    P(T | POI, S, d) ∝ P(S, d | T) · P(T) · P(x | T)
+
 and of many visits each says something of the others: a person who spends every Sunday morning at a
 place is at worship there also on the one Sunday that was short, while the lunch at the gym's
 café can still be a meal. The graph is a star, so the sums over all combinations are exact

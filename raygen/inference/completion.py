@@ -42,7 +42,7 @@ def chain_schema(ids: pa.DataType) -> pa.Schema:
     The rows are those of ``person_days.parquet``. ``profile``: by which rule the person has a
     profile (``people.PROFILES``); ``demographic_group``: the profile's, of which age and sex are
     drawn, and all of it where ``profile`` is unclassified; ``coverage``: share of slots observed;
-    ``slots``: activity types, indices of ACTIVITY_TYPES; ``observed``: whether a stay tells the slot.
+    ``slots``: activity types, indices of ACTIVITY_TYPES; ``observed``: whether a stay tells it.
     """
     columns = {
         "person_id": ids,
@@ -106,7 +106,7 @@ def complete_chains(
     profile = classify(person, kind, np.maximum(end - start, 0), len(ids))
     people = draw_profiles(profile, keys, temporal, config.seed)[row]
     known = with_ways(observed, config.inference.travel_min * 60 // SLOT_S)
-    day_keys = (mixed(keys[row].view(np.uint64) + date.view(np.uint64) * _GOLDEN) >> np.uint64(1))
+    day_keys = mixed(keys[row].view(np.uint64) + date.view(np.uint64) * _GOLDEN) >> np.uint64(1)
     week_day = (date + _THURSDAY) % 7
     chains = np.empty(observed.shape, np.int8)
     for begin in range(0, len(chains), _BATCH):

@@ -88,9 +88,7 @@ class Stays:
     end_s: IntArray
 
 
-def infer(
-    stays: Stays, index: PoiIndex, temporal: Temporal, config: InferenceConfig
-) -> Inferred:
+def infer(stays: Stays, index: PoiIndex, temporal: Temporal, config: InferenceConfig) -> Inferred:
     """Infer what people do at their stays.
 
     Parameters
@@ -232,7 +230,5 @@ def read_clock(table: pa.Table, time_zone: str) -> tuple[IntArray, IntArray]:
     return start, np.maximum(end, start)
 
 
-def _lists(
-    rows: npt.NDArray[np.int8] | npt.NDArray[np.float32], kind: pa.DataType
-) -> pa.Array:
+def _lists(rows: npt.NDArray[np.int8] | npt.NDArray[np.float32], kind: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), type=kind)

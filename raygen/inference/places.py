@@ -94,7 +94,7 @@ def _cluster(
 
 @njit(cache=True, nogil=True)
 def _in_order(number: IntArray, mean: FloatArray, visits: IntArray, count: int) -> None:
-    """Number a person's places by their first stay, in place."""
+    """Renumber a person's places by their first stay, within the arrays."""
     rank = np.full(count, -1, np.int64)
     seen = 0
     for at in range(len(number)):

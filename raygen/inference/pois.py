@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import shapely
 from numba import njit
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from raygen.city import AT_HOMES
 from raygen.city_files.projection import to_metres
@@ -43,7 +43,7 @@ _BATCH = 16_384  # points that are looked up at once
 class PoiIndex:
     """P POIs of a city in projected metres, made to be asked what is near a point."""
 
-    tree: cKDTree
+    tree: KDTree
     types: npt.NDArray[np.int8]
     """Top three activity types of each POI, shape (P, 3)."""
     probability: FloatArray
@@ -83,10 +83,10 @@ def poi_index(
     if len(xy) == 0:
         msg = "pois: activity inference needs a POI at least, got none"
         raise DataError(msg)
-    mass = np.bincount(types.ravel(), probability.ravel(), len(ACTIVITY_TYPES))
+    mass = np.bincount(types.ravel(), probability.ravel(), len(ACTIVITY_TYPES)).astype(np.float64)
     squares = np.unique(np.floor(xy / _CELL_M).astype(np.int64), axis=0)
     # A built-up area of less than the reach of a POI would make the background a POI.
-    return PoiIndex(cKDTree(xy), types, probability, mass, len(squares) * _CELL_M**2, crs)
+    return PoiIndex(KDTree(xy), types, probability, mass, len(squares) * _CELL_M**2, crs)
 
 
 @lru_cache(maxsize=2)

@@ -8,17 +8,23 @@ import tinycity
 from trails import day, table
 
 from actors import stays as module
-from actors.stays import Session, find_stays
+from actors.stays import Session, follow_traces
 from cluster.session import connect
 from raygen import cli
 from raygen.errors import ConfigError, DataError
-from raygen.stay_points.settings import StayConfig
+from raygen.inference.settings import TraceConfig
 from raygen.stay_points.shuffle import SCRATCH
 
 pytestmark = pytest.mark.slow
 
-CONFIG = StayConfig(bucket_fixes=2000)
-TABLES = ("stay_points.parquet", "person_days.parquet", "stays.json")
+CONFIG = TraceConfig(bucket_fixes=2000)
+TABLES = (
+    "stay_points.parquet",
+    "person_days.parquet",
+    "stay_activities.parquet",
+    "day_chains.parquet",
+    "stays.json",
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +49,8 @@ def place(tmp_path_factory):
 
 
 def run(place, output, **session):
-    return find_stays(
-        str(place / "traces"), str(place / "city"), str(output), CONFIG, Session(**session)
+    return follow_traces(
+        str(place / "traces"), str(place / "city"), str(output), CONFIG, session=Session(**session)
     )
 
 
@@ -61,7 +67,7 @@ def test_the_same_bytes_again_and_resumed(place, cluster, tmp_path, monkeypatch)
     assert told[-1][1] == told[-1][2] > 1
 
     def stop(step, done, total):
-        if step == "finding stays" and done == 2:
+        if step == "completing days" and done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -69,8 +75,12 @@ def test_the_same_bytes_again_and_resumed(place, cluster, tmp_path, monkeypatch)
     assert not (tmp_path / "two" / "stay_points.parquet").exists()
     again = []
     run(place, tmp_path / "two", resume=True, watch=lambda *step: again.append(step))
-    assert [step for step in again if step[0] == "reading traces"] == [("reading traces", 0, 0)]
-    assert 0 < len(again) - 1 < len([step for step in told if step[0] == "finding stays"])
+    for done in ("reading traces", "finding stays", "inferring activities"):
+        assert [step for step in again if step[0] == done] == [(done, 0, 0)]
+    rest, whole = (
+        [step for step in steps if step[0] == "completing days"] for steps in (again, told)
+    )
+    assert 1 < len(rest) < len(whole)
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
     # A finished run is left as it is.
     monkeypatch.setattr(module, "connect", None)
@@ -95,18 +105,20 @@ def test_a_fault_in_a_worker_is_raised_as_it_is(place, cluster, tmp_path):
     pq.write_table(bad, tmp_path / "bad.parquet")
     message = rf"bad\.parquet: column lat: row {bad.num_rows}: must be in \[-90, 90\]"
     with pytest.raises(DataError, match=message):
-        find_stays(str(tmp_path / "bad.parquet"), str(place / "city"), str(tmp_path / "o"), CONFIG)
+        follow_traces(
+            str(tmp_path / "bad.parquet"), str(place / "city"), str(tmp_path / "o"), CONFIG
+        )
 
 
 def test_the_output_of_other_settings_is_not_resumed(place, cluster, tmp_path):
     run(place, tmp_path / "out")
     with pytest.raises(ConfigError, match="belongs to a run of other settings"):
-        find_stays(
+        follow_traces(
             str(place / "traces"),
             str(place / "city"),
             str(tmp_path / "out"),
             CONFIG.model_copy(update={"radius_m": 200.0}),
-            Session(resume=True),
+            session=Session(resume=True),
         )
 
 
