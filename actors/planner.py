@@ -1,5 +1,7 @@
 """Ray actor that plans the days of a shard: day chains, and the travel plan of each arrival."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import ray
@@ -11,6 +13,7 @@ from raygen.city import City
 from raygen.config import RunConfig
 from raygen.models.planner import load_planner
 from raygen.stages.chains import day_chains, load_chain_models
+from raygen.stages.households import join_days, with_companions
 from raygen.stages.plan import PlanResult, travel_plans
 
 
@@ -30,25 +33,29 @@ class Planner:
         """Return the activities of every person and day; see ``day_chains``, ``travel_plans``."""
         watch = Stopwatch("plan")
         days = range(self._config.chains.days)
-        parts = [self._day(people, day) for day in days]
+        parts, counted = zip(*(self._day(people, day) for day in days), strict=True)
         plans = pa.concat_tables([part.plans for part in parts])
         if len(parts) > 1:
             plans = plans.sort_by(
                 [(name, "ascending") for name in ("person_id", "day", "sequence")]
             )
-        counters = {
-            "arrivals": sum(part.arrivals for part in parts),
-            "asked": sum(part.asked for part in parts),
-        }
+        counters = {name: sum(counts[name] for counts in counted) for name in counted[0]}
         states = np.unique(np.concatenate([part.states for part in parts]))
         return Planned(plans, states, counters, (*people.costs, watch.stop()))
 
-    def _day(self, people: People, day: int) -> PlanResult:
-        config = self._config
-        chains = day_chains(people.persons, day, self._chains, config.chains, config.seed)
-        return travel_plans(
-            people.persons, people.households, chains, day, self._city, self._planner
-        )
+    def _day(self, people: People, day: int) -> tuple[PlanResult, dict[str, int]]:
+        config, persons = self._config, people.persons
+        chains = day_chains(persons, day, self._chains, config.chains, config.seed)
+        joined = None
+        if config.chains.households:
+            joined = join_days(persons, chains, day, config.seed)
+            chains = joined.chains
+        result = travel_plans(persons, people.households, chains, day, self._city, self._planner)
+        counters = {"arrivals": result.arrivals, "asked": result.asked}
+        if joined is not None:
+            result = replace(result, plans=with_companions(result.plans, persons, joined))
+            counters |= joined.counters
+        return result, counters
 
 
 PlannerActor = ray.remote(Planner)

@@ -29,6 +29,11 @@ class ChainConfig(Section):
     days: Annotated[int, Field(ge=1, le=7)] = 1
     """Consecutive days to generate for each person."""
 
+    households: bool = True
+    """Whether the members of a household fit their days to each other: children under 12 are
+    escorted and minded, and no more cars are in use than there are. Off, persons are independent,
+    as in the papers."""
+
 
 class PlannerConfig(Section):
     """How the travel planner is asked."""

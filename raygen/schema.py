@@ -50,6 +50,8 @@ PLANS = pa.schema(
         _required("type", pa.int8()),
         _required("start_slot", pa.int8()),
         _required("end_slot", pa.int8()),
+        _required("with_person", pa.int64()),
+        _required("escort", pa.int64()),
         _required("temporal_plan", pa.list_(pa.float32(), PLAN_SLOTS)),
         _required("semantic_plan", pa.list_(pa.float32(), len(POI_CATEGORIES))),
     ]
@@ -58,7 +60,9 @@ PLANS = pa.schema(
 slots. ``type`` indexes ACTIVITY_TYPES; slots are 15 min, ``end_slot`` exclusive, the last is 96.
 The row of an arrival (sequence >= 1) carries UniMob's M (over 48 half-hour slots) and D (over the
 14 POI categories), each summing to 1; the day's first row carries the home region's D and a
-one-hot M at its start. A slot belongs to the next activity from the slot of arrival on."""
+one-hot M at its start. A slot belongs to the next activity from the slot of arrival on.
+``with_person`` is the member of the household whose place at that time the activity shares,
+``escort`` the member with whom a child makes the trip to it, in the same slot; both -1 for none."""
 
 PRIORS = pa.schema(
     [

@@ -23,5 +23,6 @@ def compiled_sources() -> list[Path]:
         PACKAGE / "cities",
         PACKAGE / "stay_points",
         PACKAGE / "inference",
+        PACKAGE / "households",
     )
     return [path for folder in folders for path in sorted(folder.glob("*.py"))]

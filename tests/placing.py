@@ -124,10 +124,13 @@ def _plans(people: pa.Table, days: int, rng: np.random.Generator) -> pa.Table:
     return plan_table(rows)
 
 
-def plan_table(rows: list[tuple[int, int, int, int, int, int]]) -> pa.Table:
-    """Return schema.PLANS of (person, day, sequence, type, start slot, end slot) rows."""
-    values = np.array(rows).T
-    names = ("person_id", "day", "sequence", "type", "start_slot", "end_slot")
+def plan_table(rows: list[tuple[int, ...]]) -> pa.Table:
+    """Return schema.PLANS of (person, day, sequence, type, start slot, end slot) rows.
+
+    A row may go on with the person it is with, and with its escort.
+    """
+    values = np.array([(*row, -1, -1)[:8] for row in rows]).T
+    names = schema.PLANS.names[:8]
     columns = [
         pa.array(v).cast(schema.PLANS.field(n).type) for n, v in zip(names, values, strict=True)
     ]

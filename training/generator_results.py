@@ -217,6 +217,8 @@ def plan_table(plans: Plans, home_share: float) -> pa.Table:
         pa.array(kind, pa.int8()),
         pa.array(start),
         pa.array(np.concatenate([end, 0 * home + 96]), pa.int8()),
+        pa.array(np.full(len(start), -1, np.int64)),
+        pa.array(np.full(len(start), -1, np.int64)),
         pa.FixedSizeListArray.from_arrays(pa.array(temporal.reshape(-1)), PLAN_SLOTS),
         pa.FixedSizeListArray.from_arrays(pa.array(semantic.reshape(-1)), len(POI_CATEGORIES)),
     ]

@@ -99,7 +99,8 @@ def travel_plans(
     Returns
     -------
     result
-        Plans ordered as ``persons``. A person's plans depend on the person, the chain, the city and
+        Plans ordered as ``persons``, without companions (``raygen.stages.households`` writes
+        them). A person's plans depend on the person, the chain, the city and
         the planner alone, whatever the shard.
 
     Raises
@@ -118,6 +119,7 @@ def travel_plans(
     first = activities.sequence == 0
     answers.semantic[first] = home[activities.person[first]]
     person_id = persons.column("person_id").to_numpy()
+    nobody = pa.array(np.full(len(first), -1, np.int64))
     plans = pa.table(
         [
             pa.array(person_id[activities.person], pa.int64()),
@@ -126,6 +128,8 @@ def travel_plans(
             pa.array(activities.kind, pa.int8()),
             pa.array(activities.start, pa.int8()),
             pa.array(activities.end, pa.int8()),
+            nobody,
+            nobody,
             _lists(temporal),
             _lists(answers.semantic),
         ],

@@ -34,6 +34,8 @@ def plans(rows, seed=0):
             table["type"].append(0)
             table["start_slot"].append(sequence)
             table["end_slot"].append(sequence + 1)
+            table["with_person"].append(-1)
+            table["escort"].append(-1)
             table["temporal_plan"].append(rng.dirichlet(np.ones(48)))
             table["semantic_plan"].append(rng.dirichlet(np.ones(14)))
     return pa.table(table, schema=schema.PLANS)
