@@ -13,10 +13,10 @@ from raygen.city import City
 from raygen.config import ComputeConfig, PlannerConfig
 from raygen.models import plan_table, spatial
 from raygen.models.adapters import GROUP_ROWS, AdapterConfig
+from raygen.models.chain_decoder import ChainDecoder, ChainDecoderConfig
 from raygen.models.generator import DiT, DiTConfig
 from raygen.models.plan_net import OutputLayer, PlannerArchitecture
 from raygen.models.planner import Planner
-from raygen.models.reconstruction import Reconstruction, ReconstructionConfig
 from raygen.taxonomy import ACTIVITY_TYPES, HOME, PLAN_SLOTS, POI_CATEGORIES
 
 LATENT = 16
@@ -37,10 +37,10 @@ def build(directory: Path, city: City) -> Path:
 
 
 def _chains(directory: Path) -> None:
-    config = ReconstructionConfig(width=16, layers=1, heads=2, feedforward=16)
-    tensors = Reconstruction(config).state_dict()
+    config = ChainDecoderConfig(width=16, layers=1, heads=2, feedforward=16)
+    tensors = ChainDecoder(config).state_dict()
     checkpoints.save(directory / "reconstruction", "reconstruction", config, tensors, LABEL)
-    shift = torch.zeros(2, GROUP_ROWS, len(ACTIVITY_TYPES))
+    shift = torch.zeros(2, GROUP_ROWS, 1, len(ACTIVITY_TYPES))
     shift[:, :, HOME] = 4.0  # a random network knows no days; most slots are at home
     stay = torch.full((2, GROUP_ROWS), 0.2)
     tensors = {"shift": shift, "stay_home": stay}

@@ -1,7 +1,9 @@
 """Measure the shipped chain models: ``python -m training.chain_results``.
 
 Writes ``docs/results/data-fusion-chains.json`` and ``.md``: held-out survey persons against
-generated days (DataFusion, Table 3), minutes of 12 groups against time use (Table 6).
+generated and reconstructed days (DataFusion, Table 3), by raygen's chain decoder and by the paper's
+slot network; weeks in several passes (6.1.3); adapters (Algorithm 2 and others), minutes of 12
+groups against time use (Table 6).
 """
 
 import sys
@@ -18,22 +20,34 @@ from raygen.evaluation import PAPER_TABLE_3, PAPER_TABLE_6, minutes_rows, stay_h
 from raygen.markov import fit_markov
 from raygen.metrics import QUANTITIES, chain_divergences, jsd, minutes_by_type, recurring_share
 from raygen.models.adapters import AdapterConfig, Adapters
-from raygen.models.reconstruction import MASK
-from raygen.models.unmasking import complete, draw
+from raygen.models.masks import MASKINGS, mask_by, paper_mask
+from raygen.models.observed import MASK
+from raygen.models.slot_network import SlotNetwork, SlotNetworkConfig, fill
 from raygen.results import Results, Row
-from raygen.stages.chains import ChainModels, draw_days, load_chain_models
+from raygen.stages.chains import (
+    DRAWS,
+    UNKNOWN,
+    ChainModels,
+    complete_days,
+    draw_days,
+    load_chain_models,
+    permitted,
+)
+from raygen.stages.passes import GENERATION_SHARE, WEEK, week_of_days
 from raygen.survey import GROUP_ROWS
-from raygen.taxonomy import DEMOGRAPHIC_GROUPS, HOME, SLOTS
+from raygen.taxonomy import DEMOGRAPHIC_GROUPS, SLOTS
 from raygen.timeuse import DAY_KINDS, TimeUse, read_time_use
 from training.adapters import group_of
 from training.chain_data import WEEKDAY, ChainData, DataSection, load_chains, people
-from training.chain_masks import paper_mask
+from training.reconstruction import SLOT_MODEL
 
 _TUESDAY, _SATURDAY = 1, 5
 _DAYS_EACH = 4
 _GROUP_DAYS = 2000
+_MASKED = 0.7
 
 Chains = npt.NDArray[np.int8]
+Uniform = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -69,68 +83,88 @@ def no_adapter(models: ChainModels) -> ChainModels:
     return ChainModels(models.network, blank, models.device)
 
 
-def one_shot(models: ChainModels, held: HeldOut, uniform: npt.NDArray[np.float64]) -> Chains:
-    """Return days drawn in a single pass, every slot by itself, from home at both ends."""
-    blank = torch.full((len(held.row), SLOTS), MASK)
-    blank[:, [0, SLOTS - 1]] = HOME
-    with torch.inference_mode():
-        logits = models.network.logits(
-            blank, torch.arange(SLOTS), torch.full((len(blank),), _TUESDAY),
-            torch.from_numpy(held.people),
-        )  # fmt: skip
-        drawn = draw(logits, torch.from_numpy(uniform[:, :SLOTS]))
-    return torch.where(blank == MASK, drawn, blank).numpy().astype(np.int8)
-
-
-def reconstructed(models: ChainModels, held: HeldOut, uniform: npt.NDArray[np.float64]) -> Chains:
-    """Return the observed days, masked at 70 % by the paper's three maskings and completed."""
+def masks(held: HeldOut) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return what is hidden of the observed days at 70 %: all three maskings, and each alone."""
     rng = seeds.stream(0, "chain-results-masks")
-    hidden = paper_mask(held.observed, 0.7, rng)
+    found = {"70 % masked": paper_mask(held.observed, _MASKED, rng)}
+    for masking in MASKINGS:
+        draws = rng.random(held.observed.shape)
+        found[f"70 % masked by {masking}"] = mask_by(masking, held.observed, _MASKED, draws)
+    return found
+
+
+def reconstructed(
+    models: ChainModels, held: HeldOut, hidden: npt.NDArray[np.bool_], uniform: Uniform
+) -> Chains:
+    """Return the observed days, partly hidden and completed by the chain decoder."""
+    days = np.where(hidden, np.int8(UNKNOWN), held.observed)
+    return complete_days(models, days, held.people, np.full(len(days), _TUESDAY), uniform)
+
+
+def filled(
+    network: SlotNetwork, held: HeldOut, hidden: npt.NDArray[np.bool_], uniform: Uniform | None
+) -> Chains:
+    """Return the observed days, partly hidden and filled by the slot network in one pass."""
     tokens = torch.from_numpy(np.where(hidden, MASK, held.observed).astype(np.int64))
-    shift = torch.zeros(len(tokens), models.adapters.shift.shape[2])
-    with torch.inference_mode():
-        days = complete(
-            models.network, tokens, torch.full((len(tokens),), _TUESDAY),
-            torch.from_numpy(held.people), shift, torch.from_numpy(uniform[:, :SLOTS]),
-        )  # fmt: skip
-    return days.numpy().astype(np.int8)
+    shift = torch.from_numpy(permitted(held.people, held.employed)).float()
+    draws = None if uniform is None else torch.from_numpy(uniform[:, :SLOTS])
+    days: list[Chains] = []
+    for part in np.array_split(np.arange(len(tokens)), max(1, len(tokens) // 2000)):
+        rows = torch.from_numpy(part)
+        day = torch.full((len(rows),), _TUESDAY)
+        some = None if draws is None else draws[rows]
+        with torch.inference_mode():
+            done = fill(network, tokens[rows], day, shift[rows], some)
+        days.append(done.numpy().astype(np.int8))
+    return np.concatenate(days)
 
 
-def survey_rows(data: ChainData, models: ChainModels) -> list[Row]:
+def survey_rows(data: ChainData, models: ChainModels, network: SlotNetwork) -> list[Row]:
     """Return the divergences of generated from observed days of the test persons."""
     test = held_out(data, "test", _DAYS_EACH)
     known = held_out(data, "train", len(data.weekdays))
-    uniform = seeds.uniforms(0, "chain-results", np.arange(len(test.row)), SLOTS + 1)
+    uniform = seeds.uniforms(0, "chain-results", np.arange(len(test.row)), DRAWS)
     plain = no_adapter(models)
     markov = fit_markov(known.observed, known.row, known.weight / len(data.weekdays), GROUP_ROWS)
     floor = chain_divergences(test.observed, known.observed, test.weight, known.weight)
     baseline = chain_divergences(
-        test.observed, markov.sample(test.row, uniform), test.weight, test.weight
+        test.observed, markov.sample(test.row, uniform[:, : SLOTS + 1]), test.weight, test.weight
     )
     free = draw_days(plain, test.people, test.employed, _TUESDAY, uniform)
-    few = slice(0, len(test.row) // _DAYS_EACH)
-    part = HeldOut(test.observed[few], test.people[few], test.row[few], test.weight[few])
+    hidden = masks(test)
+    blank = np.ones(test.observed.shape, bool)
+    blank[:, [0, SLOTS - 1]] = False
+    whole = hidden["70 % masked"]
     cases = {
-        "held-out survey, free generation": (free, test),
-        "held-out survey, one-shot sampling": (one_shot(plain, part, uniform[few]), part),
-        "held-out survey, reconstruction at 70 % masked": (
-            reconstructed(plain, part, uniform[few]),
-            part,
-        ),
+        "free generation": free,
+        "slot network, free generation": filled(network, test, blank, uniform),
+        **{name: reconstructed(plain, test, hide, uniform) for name, hide in hidden.items()},
+        "slot network, 70 % masked, drawn": filled(network, test, whole, uniform),
+        "slot network, 70 % masked, likeliest": filled(network, test, whole, None),
     }
     rows: list[Row] = []
-    for case, (days, real) in cases.items():
-        found = chain_divergences(real.observed, days, real.weight, real.weight)
+    for case, days in cases.items():
+        found = chain_divergences(test.observed, days, test.weight, test.weight)
         for name in QUANTITIES:
-            paper = PAPER_TABLE_3[name] if "reconstruction" in case else None
+            paper = PAPER_TABLE_3[name]
             rows.append(
                 Row(
-                    case=case, metric=f"{name}_jsd", value=found[name],
+                    case=f"held-out survey, {case}", metric=f"{name}_jsd", value=found[name],
                     n=len(test.row) // _DAYS_EACH, floor=floor[name], baseline=baseline[name],
-                    baseline_name="Markov by slot and group", paper=paper,
-                    mode="oracle" if "reconstruction" in case else "free",
+                    baseline_name="Markov by slot and group",
+                    paper=paper if "masked" in case else None,
+                    target=max(paper, 2 * floor[name]) if "masked" in case else None,
+                    mode="oracle" if "masked" in case else "free",
                 )
             )  # fmt: skip
+    for case in ("70 % masked", "slot network, 70 % masked, likeliest"):
+        right = (cases[case] == test.observed)[whole].mean()
+        rows.append(
+            Row(
+                case=f"held-out survey, {case}", metric="hidden_slots_right", value=float(right),
+                n=len(test.row) // _DAYS_EACH, mode="oracle",
+            )
+        )  # fmt: skip
     rows.append(
         Row(
             case="held-out survey, free generation", metric="share_of_days_in_training_set",
@@ -138,6 +172,34 @@ def survey_rows(data: ChainData, models: ChainModels) -> list[Row]:
             floor=recurring_share(test.observed, known.observed), mode="free",
         )
     )  # fmt: skip
+    return rows
+
+
+def pass_rows(data: ChainData, models: ChainModels) -> list[Row]:
+    """Return what weeks in several passes keep of the observed day, and how they vary."""
+    test = held_out(data, "test", 1)
+    ids = np.arange(len(test.row))
+    plain = no_adapter(models)
+    rows: list[Row] = []
+    for share in (_MASKED, GENERATION_SHARE):
+        week = week_of_days(plain, test.observed, test.people, ids, 0, share)
+        case = f"weeks in {WEEK} passes, {share:.0%} hidden"
+        working = week[:, :5].reshape(-1, SLOTS)
+        repeated = np.repeat(test.weight, 5)
+        found = chain_divergences(test.observed, working, test.weight, repeated)
+        rows += [
+            Row(
+                case=f"{case}, weekdays", metric=f"{name}_jsd", value=found[name], n=len(ids),
+                paper=PAPER_TABLE_3[name], mode="oracle",
+            )
+            for name in QUANTITIES
+        ]  # fmt: skip
+        same = (week[:, :5] == test.observed[:, None]).mean()
+        apart = np.mean([(week[:, a] != week[:, b]).mean() for a in range(5) for b in range(a)])
+        rows.append(Row(case=case, metric="slots_as_observed", value=float(same), n=len(ids)))
+        rows.append(
+            Row(case=case, metric="slots_that_two_passes_differ_in", value=float(apart), n=len(ids))
+        )
     return rows
 
 
@@ -153,7 +215,7 @@ def group_rows(
     who = np.concatenate([group.people for group in groups])
     employed = np.concatenate([group.employed for group in groups])
     row = np.repeat([group.row for group in groups], _GROUP_DAYS)
-    uniform = seeds.uniforms(0, f"chain-results-groups:{kind}", np.arange(len(who)), SLOTS + 1)
+    uniform = seeds.uniforms(0, f"chain-results-groups:{kind}", np.arange(len(who)), DRAWS)
     days = draw_days(models, who, employed, week_day, uniform)
     rows = minutes_rows(days, row, kind, data.time_use, halves)
     return rows + stay_home_rows(days, row, kind, data.time_use)
@@ -165,10 +227,11 @@ def adapter_rows(data: ChainData, models: ChainModels, table: dict[str, torch.Te
     groups = [group_of(data, pool, row, WEEKDAY, 600) for row in range(len(DEMOGRAPHIC_GROUPS))]
     who = np.concatenate([group.people for group in groups])
     employed = np.concatenate([group.employed for group in groups])
-    uniform = seeds.uniforms(0, "chain-results-adapters", np.arange(len(who)), SLOTS + 1)
+    uniform = seeds.uniforms(0, "chain-results-adapters", np.arange(len(who)), DRAWS)
     shifts = {
         "no adapter": torch.zeros_like(models.adapters.shift),
         "Algorithm 2": table["shift_algorithm_2"],
+        "log ratio": table["shift_log_ratio"],
         "closed loop": table["shift_closed_loop"],
     }
     rows: list[Row] = []
@@ -191,6 +254,14 @@ def adapter_rows(data: ChainData, models: ChainModels, table: dict[str, torch.Te
     return rows
 
 
+def load_slots(weights: Path) -> SlotNetwork:
+    """Load the slot network, in evaluation mode."""
+    config, tensors, _ = checkpoints.load(weights, SLOT_MODEL, SlotNetworkConfig)
+    network = SlotNetwork(config).eval()
+    network.load_state_dict(tensors)
+    return network
+
+
 def main(arguments: list[str]) -> None:
     """Write the results; the first argument, if any, is the directory of the weights."""
     weights = Path(arguments[0]) if arguments else checkpoints.SHIPPED
@@ -200,7 +271,9 @@ def main(arguments: list[str]) -> None:
     models = load_chain_models(weights, ComputeConfig())
     _, table, _ = checkpoints.load(weights / "adapters", "adapters", AdapterConfig)
     halves = tuple(read_time_use(section.time_use, section.state, half) for half in (0, 1))
-    rows = survey_rows(data, models) + adapter_rows(data, models, table)
+    network = load_slots(weights / SLOT_MODEL)
+    rows = survey_rows(data, models, network) + pass_rows(data, models)
+    rows += adapter_rows(data, models, table)
     for kind in range(len(DAY_KINDS)):
         rows += group_rows(data, models, halves, kind)
     results = Results(

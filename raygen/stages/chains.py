@@ -1,8 +1,8 @@
 """Day chains: what every person does in each quarter hour of a day (DataFusion's generation task).
 
 A person first stays at home, with the share of the group, or leaves it; the day of those who leave
-is generated from a chain that is masked but for home at its two ends, by the reconstruction
-network with the group's adapter (``raygen.models``).
+is drawn from a chain that is masked but for home at its two ends, by the chain decoder with the
+group's adapter (``raygen.models``). Days of which a part was observed are completed the same way.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,10 @@ from raygen import checkpoints, seeds
 from raygen.config import ChainConfig, ComputeConfig
 from raygen.errors import DataError, WeightsError
 from raygen.models.adapters import AdapterConfig, Adapters
-from raygen.models.reconstruction import (
-    MASK,
-    Reconstruction,
-    ReconstructionConfig,
-)
-from raygen.models.unmasking import complete, generate
+from raygen.models.chain_decoder import ChainDecoder, ChainDecoderConfig
+from raygen.models.chain_sampling import DRAWS as CHAIN_DRAWS
+from raygen.models.chain_sampling import draw_chains
+from raygen.models.observed import MASK
 from raygen.survey import CHILD_ROW
 from raygen.taxonomy import (
     ACTIVITY_TYPES,
@@ -38,7 +36,7 @@ _CHILD_AGE = 15  # time use starts here
 _SATURDAY = 5
 _BATCH = 2048
 
-DRAWS = SLOTS + 1
+DRAWS = CHAIN_DRAWS + 1
 """Draws that a day takes of a person's stream."""
 
 UNKNOWN = -1
@@ -51,13 +49,13 @@ IntArray = npt.NDArray[np.int64]
 class ChainModels:
     """The weights of the chain stage."""
 
-    network: Reconstruction
+    network: ChainDecoder
     adapters: Adapters
     device: str
 
 
 def load_chain_models(weights: Path, compute: ComputeConfig) -> ChainModels:
-    """Load the reconstruction network and the adapters.
+    """Load the chain decoder and the adapters.
 
     Parameters
     ----------
@@ -77,16 +75,16 @@ def load_chain_models(weights: Path, compute: ComputeConfig) -> ChainModels:
         If a file is missing, altered, or of another architecture.
     """
     config, tensors, _ = checkpoints.load(
-        weights / "reconstruction", "reconstruction", ReconstructionConfig
+        weights / "reconstruction", "reconstruction", ChainDecoderConfig
     )
-    network = Reconstruction(config)
+    network = ChainDecoder(config)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         msg = f"{weights / 'reconstruction'}: tensors do not fit config.json: {error}"
         raise WeightsError(msg) from None
     shape, table, _ = checkpoints.load(weights / "adapters", "adapters", AdapterConfig)
-    wanted = (shape.day_kinds, shape.rows, shape.types)
+    wanted = (shape.day_kinds, shape.rows, shape.segments, shape.types)
     if not {"shift", "stay_home"} <= set(table) or tuple(table["shift"].shape) != wanted:
         msg = f"{weights / 'adapters'}: needs 'shift' {wanted} and 'stay_home' {wanted[:2]}, got "
         raise WeightsError(msg + f"{ {name: tuple(t.shape) for name, t in table.items()} }")
@@ -129,7 +127,7 @@ def day_chains(
     """
     people, employed = _people(persons)
     ids = persons.column("person_id").to_numpy().astype(np.int64)
-    uniform = seeds.uniforms(seed, f"chains:{day}", ids, SLOTS + 1)
+    uniform = seeds.uniforms(seed, f"chains:{day}", ids, DRAWS)
     week_day = (config.day_of_week + day) % 7
     return draw_days(models, people, employed, week_day, uniform)
 
@@ -154,7 +152,7 @@ def draw_days(
     week_day
         0 = Monday.
     uniform
-        Shape (N, 97): the last column decides who stays at home, the others are the slots'.
+        Shape (N, ``DRAWS``): the last column decides who stays at home, the others are the day's.
 
     Returns
     -------
@@ -163,24 +161,20 @@ def draw_days(
     """
     kind = int(week_day >= _SATURDAY)
     row = np.where(people[:, 2] == 1, CHILD_ROW, people[:, 0])
-    stays = uniform[:, SLOTS] < models.adapters.stay_home[kind].numpy()[row]
+    stays = uniform[:, -1] < models.adapters.stay_home[kind].numpy()[row]
     chains = np.full((len(people), SLOTS), HOME, np.int8)
     leaving = np.flatnonzero(~stays)
-    shift = models.adapters.shift[kind].numpy()[row] + permitted(people, employed)
-    with torch.inference_mode():
-        for start in range(0, len(leaving), _BATCH):
-            part = leaving[start : start + _BATCH]
-            blank = torch.full((len(part), SLOTS), MASK, device=models.device)
-            blank[:, [0, SLOTS - 1]] = HOME
-            drawn = generate(
-                models.network,
-                blank,
-                torch.full((len(part),), week_day, device=models.device),
-                torch.from_numpy(people[part]).to(models.device),
-                torch.from_numpy(shift[part]).float().to(models.device),
-                torch.from_numpy(uniform[part, :SLOTS]).to(models.device),
-            )
-            chains[part] = drawn.cpu().numpy().astype(np.int8)
+    tokens = np.full((len(leaving), SLOTS), MASK, np.int64)
+    tokens[:, [0, SLOTS - 1]] = HOME
+    shift = models.adapters.shift[kind].numpy()[row] + permitted(people, employed)[:, None]
+    chains[leaving] = _drawn(
+        models,
+        tokens,
+        np.full(len(leaving), week_day),
+        people[leaving],
+        shift[leaving],
+        uniform[leaving],
+    )
     return chains
 
 
@@ -225,17 +219,29 @@ def complete_days(
     row = np.where(people[:, 2] == 1, CHILD_ROW, people[:, 0])
     shift = models.adapters.shift.numpy()[(week_day >= _SATURDAY).astype(np.int64), row]
     tokens = np.where(observed == UNKNOWN, MASK, observed).astype(np.int64)
-    chains = np.empty(observed.shape, np.int8)
+    return _drawn(models, tokens, week_day, people, shift, uniform)
+
+
+def _drawn(
+    models: ChainModels,
+    tokens: IntArray,
+    week_day: IntArray,
+    people: IntArray,
+    shift: npt.NDArray[np.floating],
+    uniform: npt.NDArray[np.float64],
+) -> npt.NDArray[np.int8]:
+    """Draw days (N, 96) from tokens (N, 96), batch by batch."""
+    chains = np.empty(tokens.shape, np.int8)
     with torch.inference_mode():
-        for start in range(0, len(observed), _BATCH):
+        for start in range(0, len(tokens), _BATCH):
             part = slice(start, start + _BATCH)
-            drawn = complete(
+            drawn = draw_chains(
                 models.network,
                 torch.from_numpy(tokens[part]).to(models.device),
                 torch.from_numpy(week_day[part]).to(models.device),
                 torch.from_numpy(people[part]).to(models.device),
                 torch.from_numpy(shift[part]).float().to(models.device),
-                torch.from_numpy(uniform[part, :SLOTS]).to(models.device),
+                torch.from_numpy(uniform[part, :CHAIN_DRAWS]).to(models.device),
             )
             chains[part] = drawn.cpu().numpy().astype(np.int8)
     return chains

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from raygen.models.adapters import AlgorithmSection, correct, fit_open_loop, reward
+from raygen.models.adapters import (
+    AlgorithmSection,
+    correct,
+    correct_hours,
+    fit_log_ratio,
+    fit_open_loop,
+    reward,
+)
 
 D = np.array([0.6, 0.3, 0.1])
 
@@ -52,3 +59,26 @@ def test_closed_loop_step_moves_towards_the_target_and_keeps_home_at_zero():
     far = correct(shift, np.array([1440.0, 0.0, 0.0]), np.array([0.0, 1440.0, 0.0]), 5.0, 3.0)
     assert far[1] == 3.0
     assert correct(shift, D * 1440, D * 1440, 0.5, 3.0) == pytest.approx(shift)
+
+
+def test_log_ratio_reaches_what_algorithm_2_reaches_in_fewer_rounds():
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 4, 3)))
+    _, slow, _ = fit_open_loop(logits, D, AlgorithmSection(learning_rate=0.1))
+    found, rounds, distance = fit_log_ratio(logits, D, AlgorithmSection())
+    assert distance <= 0.01
+    assert rounds < slow / 5
+    shares = torch.softmax(logits + torch.from_numpy(found), -1).mean((0, 1)).numpy()
+    assert np.linalg.norm(shares - D) == pytest.approx(distance)
+
+
+def test_hours_move_to_the_observed_and_leave_the_mean():
+    target, found = np.zeros((96, 2)), np.zeros((96, 2))
+    target[:48, 1], target[48:, 1] = 3 / 48, 1 / 48
+    found[:48, 1], found[48:, 1] = 1 / 48, 3 / 48
+    moved = correct_hours(np.zeros((4, 2)), found, target, 1.0, 3.0)
+    assert (moved[:2, 1] > 0.2).all()
+    assert (moved[2:, 1] < -0.2).all()
+    assert not moved[:, 0].any()
+    share = np.array([3, 3, 1, 1]) / 8
+    assert share @ moved[:, 1] == pytest.approx(0.0, abs=0.1)
+    assert correct_hours(np.zeros((4, 2)), target, target, 1.0, 3.0) == pytest.approx(0.0)

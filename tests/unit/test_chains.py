@@ -7,21 +7,29 @@ from raygen import checkpoints
 from raygen.config import ChainConfig, ComputeConfig
 from raygen.errors import DataError, WeightsError
 from raygen.models.adapters import AdapterConfig, Adapters
-from raygen.models.reconstruction import Reconstruction, ReconstructionConfig
+from raygen.models.chain_decoder import ChainDecoder, ChainDecoderConfig
 from raygen.schema import category
-from raygen.stages.chains import ChainModels, day_chains, load_chain_models
+from raygen.stages.chains import (
+    DRAWS,
+    UNKNOWN,
+    ChainModels,
+    complete_days,
+    day_chains,
+    load_chain_models,
+)
+from raygen.stages.passes import week_of_days
 from raygen.taxonomy import EMPLOYMENT, HOME, SCHOOL, SLOTS, STUDENT, WORK
 
-TINY = ReconstructionConfig(width=16, layers=1, heads=2, feedforward=16, dropout=0.0)
+TINY = ChainDecoderConfig(width=16, layers=1, heads=2, feedforward=16, dropout=0.0)
 
 
-def network() -> Reconstruction:
+def network() -> ChainDecoder:
     torch.manual_seed(0)
-    return Reconstruction(TINY).eval()
+    return ChainDecoder(TINY).eval()
 
 
 def models(stay: float = 0.0) -> ChainModels:
-    table = Adapters(torch.zeros(2, 13, 15), torch.full((2, 13), stay))
+    table = Adapters(torch.zeros(2, 13, 1, 15), torch.full((2, 13), stay))
     return ChainModels(network(), table, "cpu")
 
 
@@ -73,7 +81,7 @@ def test_weekend_and_children_take_their_own_row_of_the_table():
     stay = torch.zeros(2, 13)
     stay[1, 2] = 1.0  # weekend, mid-aged male workers
     stay[0, 12] = 1.0  # weekday, children
-    chosen = ChainModels(network(), Adapters(torch.zeros(2, 13, 15), stay), "cpu")
+    chosen = ChainModels(network(), Adapters(torch.zeros(2, 13, 1, 15), stay), "cpu")
     config = ChainConfig(day_of_week=4)
     friday = day_chains(persons(40), 0, chosen, config, 0)
     saturday = day_chains(persons(40), 1, chosen, config, 0)
@@ -84,8 +92,8 @@ def test_weekend_and_children_take_their_own_row_of_the_table():
 
 
 def test_adapter_shifts_the_minutes_of_its_group_alone():
-    shift = torch.zeros(2, 13, 15)
-    shift[0, 2, WORK] = 4.0
+    shift = torch.zeros(2, 13, 1, 15)
+    shift[0, 2, 0, WORK] = 4.0
     chosen = ChainModels(network(), Adapters(shift, torch.zeros(2, 13)), "cpu")
     plain = day_chains(persons(60), 0, models(), ChainConfig(), 0)
     moved = day_chains(persons(60), 0, chosen, ChainConfig(), 0)
@@ -113,7 +121,7 @@ def test_models_load_as_saved_and_misfits_are_named(tmp_path):
     )
     with pytest.raises(WeightsError, match=r"adapters/config\.json: cannot be read"):
         load_chain_models(tmp_path, ComputeConfig())
-    table = {"shift": torch.zeros(2, 13, 15), "stay_home": torch.zeros(2, 13)}
+    table = {"shift": torch.zeros(2, 13, 1, 15), "stay_home": torch.zeros(2, 13)}
     checkpoints.save(tmp_path / "adapters", "adapters", AdapterConfig(), table, {})
     loaded = load_chain_models(tmp_path, ComputeConfig())
     days = day_chains(persons(10), 0, loaded, ChainConfig(), 0)
@@ -129,3 +137,42 @@ def test_models_load_as_saved_and_misfits_are_named(tmp_path):
     )
     with pytest.raises(WeightsError, match="tensors do not fit"):
         load_chain_models(tmp_path, ComputeConfig())
+
+
+def observed(rows: int) -> np.ndarray:
+    days = np.full((rows, SLOTS), UNKNOWN, np.int8)
+    days[:, :20], days[:, 40:50], days[1::2, 60:62] = HOME, WORK, 4
+    return days
+
+
+def test_completion_keeps_observed_slots_and_takes_each_persons_day_of_the_week():
+    days, who = observed(30), np.tile([2, 0, 0], (30, 1))
+    uniform = np.random.default_rng(0).random((30, DRAWS))
+    week_day = np.arange(30) % 7
+    whole = complete_days(models(), days, who, week_day, uniform)
+    assert np.array_equal(whole[days != UNKNOWN], days[days != UNKNOWN])
+    assert (whole != UNKNOWN).all()
+    part = complete_days(models(), days[5:9], who[5:9], week_day[5:9], uniform[5:9])
+    assert np.array_equal(whole[5:9], part)
+
+
+def test_completion_refuses_what_is_no_day():
+    who, uniform = np.tile([2, 0, 0], (3, 1)), np.zeros((3, DRAWS))
+    with pytest.raises(DataError, match=r"observed: shape must be \(3, 96\), got \(2, 96\)"):
+        complete_days(models(), observed(2), who, np.zeros(3, int), uniform)
+    wrong = observed(3)
+    wrong[0, 3] = 15
+    with pytest.raises(DataError, match="types must be in -1 to 14, got -1 to 15"):
+        complete_days(models(), wrong, who, np.zeros(3, int), uniform)
+
+
+def test_passes_differ_keep_what_they_show_and_belong_to_the_person():
+    days = day_chains(persons(30), 0, models(), ChainConfig(), 0)
+    who, ids = np.tile([2, 0, 0], (30, 1)), np.arange(30) + 100
+    week = week_of_days(models(), days, who, ids, 3)
+    assert week.shape == (30, 7, SLOTS)
+    assert not np.array_equal(week[:, 0], week[:, 1])
+    assert np.array_equal(week[4:9], week_of_days(models(), days[4:9], who[4:9], ids[4:9], 3))
+    assert np.array_equal(
+        week_of_days(models(), days, who, ids, 3, share=0.0), np.repeat(days[:, None], 7, 1)
+    )

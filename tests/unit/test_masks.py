@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from raygen.models.masks import MASK_DRAWS, keyed_mask, masked_share, paper_mask
 from raygen.taxonomy import SLOTS
-from training.chain_masks import dyadic_views, masked_share, paper_mask
 
 
 def days(rows: int) -> np.ndarray:
@@ -36,8 +36,7 @@ def test_each_of_the_three_maskings_occurs():
         assert 130 < kind.sum() < 270  # a third of 600, sd 11.5, and a few that look alike
 
 
-def test_views_are_the_states_of_generation():
-    views = dyadic_views()
-    assert [len(slots) for slots, _ in views] == [3, 5, 9, 17, 33, 65, 96]
-    for (slots, asked), (coarser, _) in zip(views[1:], views, strict=False):
-        assert slots[~asked].tolist() == coarser.tolist()
+def test_a_mask_depends_on_its_own_draws_alone():
+    uniform = np.random.default_rng(0).random((30, MASK_DRAWS))
+    whole = keyed_mask(days(30), 0.7, uniform)
+    assert np.array_equal(whole[7:19], keyed_mask(days(12), 0.7, uniform[7:19]))
