@@ -21,6 +21,15 @@ from raygen import manifest, schema, seeds
 from raygen.errors import ConfigError, DataError
 from raygen.markov import fit_markov
 from raygen.metrics import QUANTITIES, chain_divergences, jsd, minutes_by_type
+from raygen.paper_tables import (
+    PAPER_TABLE_3,
+    PAPER_TABLE_5,
+    PAPER_TABLE_6,
+    PAPER_TYPES,
+    TABLE_5_METRICS,
+    table_5,
+    table_6,
+)
 from raygen.results import Results, Row
 from raygen.storage import Store
 from raygen.survey import CHILD_ROW, GROUP_ROWS, Survey, expand, read_survey
@@ -29,32 +38,10 @@ from raygen.timeuse import DAY_KINDS, TimeUse, read_time_use
 
 PRESETS = ("data-fusion",)
 
-PAPER_TABLE_3 = {
-    "length": 0.017, "duration": 0.002, "type": 0.001, "start_time": 0.001, "end_time": 0.005,
-}  # fmt: skip
-"""Row "M^N on NHTS" of DataFusion's Table 3: 70 % masked days reconstructed."""
-
-PAPER_TYPES = (0, 1, 2, 4, 6, 8, 9, 10)
-"""Activity types that Table 6 prints."""
-
-PAPER_TABLE_6: dict[str, tuple[float, tuple[float, ...]]] = {
-    "young_male_worker": (0.0085, (843.7, 209.5, 117.7, 19.6, 52.5, 100.7, 23.8, 61.5)),
-    "young_female_worker": (0.0159, (820.2, 176.2, 131.5, 39.8, 57.3, 70.2, 23.5, 75.8)),
-    "mid_aged_male_worker": (0.0189, (798.4, 380.8, 0.0, 37.9, 61.7, 76.2, 23.9, 42.4)),
-    "mid_aged_female_worker": (0.0185, (839.0, 333.0, 0.0, 42.4, 57.0, 63.2, 16.8, 46.1)),
-    "elderly_male_worker": (0.0157, (875.0, 295.6, 0.0, 34.8, 69.2, 83.2, 20.5, 35.6)),
-    "elderly_female_worker": (0.0136, (913.2, 245.7, 0.0, 41.4, 62.3, 84.7, 15.0, 37.0)),
-    "young_male_non_worker": (0.0090, (903.8, 0.0, 170.7, 21.3, 54.0, 97.7, 57.9, 52.1)),
-    "young_female_non_worker": (0.0103, (899.9, 0.0, 170.5, 36.0, 59.9, 79.7, 31.5, 49.2)),
-    "mid_aged_male_non_worker": (0.0064, (1013.8, 0.0, 18.5, 40.6, 57.2, 127.3, 27.0, 45.6)),
-    "mid_aged_female_non_worker": (0.0078, (994.0, 0.0, 11.9, 44.2, 58.3, 90.6, 16.9, 54.4)),
-    "elderly_male_non_worker": (0.0092, (1022.0, 0.0, 1.6, 42.1, 70.3, 144.4, 25.0, 41.6)),
-    "elderly_female_non_worker": (0.0099, (1037.1, 0.0, 1.6, 37.4, 63.5, 120.8, 15.1, 46.9)),
-}
-"""DataFusion's Table 6: JSD of its output, and its time use in minutes by ``PAPER_TYPES``."""
-
+_DATA = "Česko v pohybu 2017–2019; American Time Use Survey 2003–2016, California"
 _CHILD_AGE = 15
 _SATURDAY = 5
+_DAY_MIN = 1440.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ def evaluate(preset: str, generated: Path, reference: Path, city: Path | None = 
     reference
         Directory with the folders ``czechia_hts`` and ``atus``.
     city
-        Not needed by this preset.
+        The population's city, for where people go; left out without it.
 
     Returns
     -------
@@ -98,22 +85,28 @@ def evaluate(preset: str, generated: Path, reference: Path, city: Path | None = 
     if preset not in PRESETS:
         msg = f"evaluate: preset must be one of {list(PRESETS)}, got {preset!r}"
         raise ConfigError(msg)
-    del city
     survey = read_survey(reference / "czechia_hts")
     time_use = read_time_use(reference / "atus")
     days = population_days(generated)
-    rows = survey_rows(days, survey, time_use)
+    rows = survey_rows(days, survey, time_use) + group_rows(days, survey, time_use)
     halves = tuple(read_time_use(reference / "atus", half=half) for half in (0, 1))
+    kinds: list[str] = []
     for kind in (0, 1):
         here = days.weekend == bool(kind)
         if here.any():
             rows += minutes_rows(days.chains[here], days.row[here], kind, time_use, halves)
             rows += stay_home_rows(days.chains[here], days.row[here], kind, time_use)
+            kinds.append(DAY_KINDS[kind])
+    if city is not None:
+        rows += place_rows(generated, city)
+    tables = [table_5(rows, DAY_KINDS[0], _DATA)] if DAY_KINDS[0] in kinds else []
+    tables += [table_6(rows, kind, _DATA) for kind in kinds]
     return Results(
         name="data-fusion-population",
         command=f"raygen evaluate data-fusion --generated {generated} --reference {reference}",
-        data="Česko v pohybu 2017–2019; American Time Use Survey 2003–2016, California",
+        data=_DATA,
         rows=rows,
+        tables=tables,
         notes=[
             "Survey rows: those who leave home on a weekday, the survey reweighted to the "
             "population's groups. The survey is Czech, the population is not: with adapters, "
@@ -194,6 +187,49 @@ def survey_rows(days: PopulationDays, survey: Survey, time_use: TimeUse) -> list
         )
         for name in QUANTITIES
     ]  # fmt: skip
+
+
+def group_rows(days: PopulationDays, survey: Survey, time_use: TimeUse) -> list[Row]:
+    """Return Table 5's columns with the survey, of weekday travellers by group."""
+    leaves = (days.chains != HOME).any(1) & ~days.weekend
+    shares = np.concatenate(
+        [time_use.participation[0], time_use.participation[0][6:8].mean(0, keepdims=True)]
+    )
+    observed = expand(survey, shares, time_use.log_minutes, 0, "evaluate")
+    home = time_use.stay_home[0][:, None]
+    away = time_use.minutes[0].copy()
+    away[:, HOME] -= home[:, 0] * _DAY_MIN
+    away /= 1 - home
+    rows: list[Row] = []
+    for group, name in enumerate(DEMOGRAPHIC_GROUPS):
+        mine, theirs = leaves & (days.row == group), survey.row == group
+        if not mine.any() or not theirs.any():
+            continue
+        output = minutes_by_type(days.chains[mine])
+        answers = minutes_by_type(observed[theirs], survey.weight[theirs])
+        paper = PAPER_TABLE_5[name]
+        rows += [
+            Row(
+                case=f"{name}, {DAY_KINDS[0]}", metric=metric, value=value, n=int(mine.sum()),
+                paper=figure,
+            )
+            for metric, value, figure in (
+                (TABLE_5_METRICS[0], jsd(answers, output), paper[0]),
+                (TABLE_5_METRICS[2], jsd(away[group], answers), paper[2]),
+            )
+        ]  # fmt: skip
+    return rows
+
+
+def place_rows(generated: Path, city: Path) -> list[Row]:
+    """Return where people go: flows against the city's ``od.parquet``, visits by sub-region."""
+    from raygen.city import open_city
+    from raygen.flow_target import has_target
+    from raygen.flows import activity_rows, od_rows
+
+    place = open_city(str(city))
+    flows = od_rows(generated, place) if has_target(place) else []
+    return flows + activity_rows(generated, place)
 
 
 def minutes_rows(

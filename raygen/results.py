@@ -29,6 +29,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class PaperTable:
+    """A table in the form of the paper that it answers."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str
+
+    def markdown(self) -> list[str]:
+        """Return the lines of the table."""
+        lines = [f"## {self.title}", "", "| " + " | ".join(self.columns) + " |"]
+        lines += ["|" + "---|" * len(self.columns)]
+        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
+        return [*lines, "", self.note, ""]
+
+
+@dataclass(frozen=True)
 class Results:
     """A named table of rows with what is needed to make it again."""
 
@@ -37,6 +54,8 @@ class Results:
     data: str
     rows: list[Row]
     notes: list[str] = field(default_factory=lambda: [])
+    tables: list[PaperTable] = field(default_factory=lambda: [])
+    """What is printed before the rows; made of them."""
 
     def write(self, path: Path) -> Path:
         """Write ``path`` (JSON) and the same as Markdown beside it; return the Markdown's path."""
@@ -62,6 +81,7 @@ class Results:
         lines = [f"# {self.name}", "", f"`{self.command}`", "", f"Data: {self.data}.", ""]
         lines += [f"Machine: {machine}; {date}.", ""]
         lines += [f"* {note}" for note in self.notes] + [""] * bool(self.notes)
+        lines += [line for table in self.tables for line in table.markdown()]
         lines += ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
         for row in self.rows:
             cells = [_cell(getattr(row, name)) for name in names]

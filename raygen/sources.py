@@ -25,4 +25,5 @@ def compiled_sources() -> list[Path]:
         PACKAGE / "inference",
         PACKAGE / "households",
     )
-    return [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    alone = [PACKAGE / "models" / "warping.py"]
+    return alone + [path for folder in folders for path in sorted(folder.glob("*.py"))]

@@ -55,6 +55,7 @@ MODEL = "adapters"
 MODEL_OF = "reconstruction"
 """Model of the weights that the adapters are fitted to."""
 _DAY_MIN = 1440.0
+_SETTLING_ROUNDS = 6
 _TUESDAY, _SATURDAY = 1, 5
 _OPEN_DAYS = 48  # days of a group in Algorithm 2
 _PRESCHOOL_SHARE = 5 / 15  # of children under 15 are under 5, few of them at a school (assumed)
@@ -69,19 +70,19 @@ class FitSection(Section):
     segments: Annotated[int, Field(ge=1, le=SLOTS)] = 1
     """Parts of the day with a vector of their own in the closed loop."""
 
-    rounds: Annotated[int, Field(ge=1)] = 16
-    """Rounds of the closed loop; the rate falls as 1 / √round."""
+    rounds: Annotated[int, Field(ge=1)] = 30
+    """Rounds of the closed loop."""
 
-    rate: Annotated[float, Field(gt=0)] = 0.8
-    """First η of the closed loop."""
+    rate: Annotated[float, Field(gt=0)] = 1.5
+    """First η of the closed loop; it falls as 1 / √(1 + round / 6)."""
 
-    bound: Annotated[float, Field(gt=0)] = 3.0
+    bound: Annotated[float, Field(gt=0)] = 4.0
     """Greatest absolute adapter value."""
 
-    people: Annotated[int, Field(ge=1)] = 2000
+    people: Annotated[int, Field(ge=1)] = 800
     """Days generated for each group in a round."""
 
-    average: Annotated[int, Field(ge=1)] = 6
+    average: Annotated[int, Field(ge=1)] = 8
     """Last rounds whose adapters are averaged, against the noise of a round."""
 
 
@@ -260,7 +261,7 @@ def fit_closed_loop(
     shift, total = np.zeros(shape), np.zeros(shape)
     curve: list[dict[str, float]] = []
     for round_ in range(config.rounds):
-        rate = config.rate / np.sqrt(1 + round_)
+        rate = config.rate / np.sqrt(1 + round_ / _SETTLING_ROUNDS)
         errors: list[float] = []
         for group, days in _generated(network, groups, shift, seed, f"adapters:{round_}"):
             minutes = type_minutes(days).mean(0)

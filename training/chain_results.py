@@ -16,13 +16,14 @@ import torch
 
 from raygen import checkpoints, seeds
 from raygen.config import ComputeConfig
-from raygen.evaluation import PAPER_TABLE_3, PAPER_TABLE_6, minutes_rows, stay_home_rows
+from raygen.evaluation import minutes_rows, stay_home_rows
 from raygen.markov import fit_markov
 from raygen.metrics import QUANTITIES, chain_divergences, jsd, minutes_by_type, recurring_share
 from raygen.models.adapters import AdapterConfig, Adapters
 from raygen.models.masks import MASKINGS, mask_by, paper_mask
 from raygen.models.observed import MASK
 from raygen.models.slot_network import SlotNetwork, SlotNetworkConfig, fill
+from raygen.paper_tables import PAPER_TABLE_3, PAPER_TABLE_6
 from raygen.results import Results, Row
 from raygen.stages.chains import (
     DRAWS,

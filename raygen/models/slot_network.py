@@ -18,14 +18,13 @@ from torch.nn import functional as F
 from raygen.config import Section
 from raygen.models.chain_sampling import draw
 from raygen.models.observed import MASK, TYPES
+from raygen.models.warping import warping_loss
 from raygen.taxonomy import SLOTS
 
 # B = batch, L = 96 slots, C = activity types, E = width
 
 SEGMENT_SLOTS = 12
 """Slots of a time segment: the day has eight of three hours."""
-
-_WALL = 1e6  # cost of a cell outside the band; finite, so that gradients are
 
 
 class SlotNetworkConfig(Section):
@@ -156,50 +155,6 @@ def transition_loss(probability: Tensor, target: Tensor) -> Tensor:
     stay = (probability[:, 1:] * probability[:, :-1]).sum(-1).clamp(1e-6, 1 - 1e-6)
     changed = (target[:, 1:] != target[:, :-1]).to(stay.dtype)
     return F.binary_cross_entropy(1 - stay, changed)
-
-
-def warping_loss(probability: Tensor, target: Tensor, band: int = 4, gamma: float = 0.1) -> Tensor:
-    """Return the soft-DTW distance of the predicted and the true day, per slot.
-
-    The cost of matching slot i with slot j is 1 - p_i(y_j); paths stay within ``band`` slots of
-    the diagonal (Sakoe–Chiba). Soft minimum of Cuturi and Blondel, ICML 2017, with smoothing
-    ``gamma``; its constant part is not taken out.
-
-    Parameters
-    ----------
-    probability
-        Of the types, (B, L, 15).
-    target
-        True types, int64 (B, L).
-    band
-        Half-width of the band, in slots.
-    gamma
-        Smoothing, > 0; 0 would be the hard minimum.
-
-    Returns
-    -------
-    loss
-        Scalar: mean over B of the distance, divided by L.
-    """
-    batch, length, _ = probability.shape
-    offset = torch.arange(-band, band + 1)  # i - j of a cell (i, j) on an anti-diagonal i + j
-    walls = probability.new_full((batch, len(offset)), _WALL)
-    before, last = walls.clone(), walls
-    before[:, band] = 0.0  # on anti-diagonal -2: the cell before (0, 0)
-    for diagonal in range(2 * length - 1):
-        i, j = (diagonal + offset) // 2, (diagonal - offset) // 2
-        inside = ((diagonal + offset) % 2 == 0) & (i >= 0) & (j >= 0)
-        inside &= (i < length) & (j < length)
-        column = torch.nonzero(inside)[:, 0]
-        row_of, column_of = i[column], j[column]
-        cost = 1 - probability[:, row_of].gather(2, target[:, column_of, None])[..., 0]
-        wide = F.pad(last, (1, 1), value=_WALL)
-        steps = torch.stack([wide[:, column], wide[:, column + 2], before[:, column]])
-        best = -gamma * torch.logsumexp(-steps / gamma, dim=0)
-        fresh = walls.clone()
-        fresh[:, column] = cost + best
-        before, last = last, fresh
-    return last[:, band].mean() / length
 
 
 class SlotObjective(nn.Module):
