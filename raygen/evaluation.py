@@ -27,10 +27,11 @@ from raygen.paper_tables import (
     PAPER_TABLE_6,
     PAPER_TYPES,
     TABLE_5_METRICS,
+    table_3,
     table_5,
     table_6,
 )
-from raygen.results import Results, Row
+from raygen.results import PaperTable, Results, Row
 from raygen.storage import Store
 from raygen.survey import CHILD_ROW, GROUP_ROWS, Survey, expand, read_survey
 from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, DEMOGRAPHIC_GROUPS, HOME, SLOT_S, SLOTS
@@ -39,6 +40,7 @@ from raygen.timeuse import DAY_KINDS, TimeUse, read_time_use
 PRESETS = ("data-fusion",)
 
 _DATA = "Česko v pohybu 2017–2019; American Time Use Survey 2003–2016, California"
+_TRAVELLERS = "population, weekday travellers"
 _CHILD_AGE = 15
 _SATURDAY = 5
 _DAY_MIN = 1440.0
@@ -99,7 +101,10 @@ def evaluate(preset: str, generated: Path, reference: Path, city: Path | None = 
             kinds.append(DAY_KINDS[kind])
     if city is not None:
         rows += place_rows(generated, city)
-    tables = [table_5(rows, DAY_KINDS[0], _DATA)] if DAY_KINDS[0] in kinds else []
+    tables: list[PaperTable] = []
+    if DAY_KINDS[0] in kinds:
+        tables += [table_3(rows, {_TRAVELLERS: "Generated days"}, _DATA)]
+        tables += [table_5(rows, DAY_KINDS[0], _DATA)]
     tables += [table_6(rows, kind, _DATA) for kind in kinds]
     return Results(
         name="data-fusion-population",
@@ -181,7 +186,7 @@ def survey_rows(days: PopulationDays, survey: Survey, time_use: TimeUse) -> list
     baseline = chain_divergences(observed, markov.sample(row, uniform), weight)
     return [
         Row(
-            case="population, weekday travellers", metric=f"{name}_jsd", value=found[name],
+            case=_TRAVELLERS, metric=f"{name}_jsd", value=found[name],
             n=len(chains), floor=floor[name], baseline=baseline[name],
             baseline_name="Markov by slot and group", paper=PAPER_TABLE_3[name], mode="free",
         )

@@ -8,12 +8,13 @@ from raygen import seeds
 from raygen.evaluation import minutes_rows, stay_home_rows
 from raygen.metrics import chain_divergences, jsd, minutes_by_type
 from raygen.models.adapters import Adapters
+from raygen.models.slot_network import SlotNetwork
 from raygen.paper_tables import PAPER_TABLE_6, PAPER_TYPES
 from raygen.results import Row
 from raygen.stages.chains import DRAWS, ChainModels, draw_days
 from raygen.taxonomy import ACTIVITY_TYPES, DEMOGRAPHIC_GROUPS, HOME
 from raygen.timeuse import TimeUse
-from training.adapters import group_of
+from training.adapters import group_of, masked_logits
 from training.chain_data import WEEKDAY, ChainData
 
 _TUESDAY, _SATURDAY = 1, 5
@@ -81,6 +82,33 @@ def adapter_rows(data: ChainData, models: ChainModels, table: dict[str, torch.Te
             )
         ]  # fmt: skip
     return rows
+
+
+def distance_rows(
+    data: ChainData, network: SlotNetwork, table: dict[str, torch.Tensor], seed: int
+) -> list[Row]:
+    """Return Eq. 10's ‖P_g - D_g‖ on the slot network's answers, mean over the groups' weekdays."""
+    pool = data.pool("train")
+    groups = [group_of(data, pool, row, WEEKDAY, 100) for row in range(len(DEMOGRAPHIC_GROUPS))]
+    shifts = {
+        "no adapter": torch.zeros_like(table["shift_algorithm_2"]),
+        "Algorithm 2": table["shift_algorithm_2"],
+        "log ratio": table["shift_log_ratio"],
+    }
+    found: dict[str, list[float]] = {name: [] for name in shifts}
+    for group in groups:
+        logits = masked_logits(network, pool, group, seed).flatten(0, 1).double()
+        for name, shift in shifts.items():
+            shares = torch.softmax(logits + shift[WEEKDAY, group.row, 0].double(), -1).mean(0)
+            apart = shares.numpy() - group.target / _DAY_MIN
+            found[name].append(float(np.linalg.norm(apart)))
+    return [
+        Row(
+            case=f"12 groups, weekday, slot network, {name}", metric="distance_mean",
+            value=float(np.mean(values)), n=len(groups), target=0.01,
+        )
+        for name, values in found.items()
+    ]  # fmt: skip
 
 
 def _survey_of(data: ChainData, group: int) -> npt.NDArray[np.int8]:
