@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
 from raygen.errors import DataError
-from raygen.taxonomy import ACTIVITY_TYPES, DEMOGRAPHIC_GROUPS, HOME, WORK
+from raygen.taxonomy import ACTIVITY_TYPES, DEMOGRAPHIC_GROUPS, HOME, STUDENT, WORK
 
 CODES: tuple[tuple[str, str, str], ...] = (
     ("01", "home", ""),
@@ -97,6 +97,9 @@ class TimeUse:
     DataFusion's Table 6 has it: (2, 12, 15)."""
     student_stay_home: npt.NDArray[np.float64]
     """Share of days without travel of non-working pupils of 15 to 17, shape (2,)."""
+    students: npt.NDArray[np.float64]
+    """Shares of a group by ``raygen.taxonomy.STUDENT``, shape (12, 3): those under 18 are at
+    school, as in the population (assumed), of the others those enrolled are at college."""
 
 
 def read_time_use(directory: Path, state: str = "CA", half: int | None = None) -> TimeUse:
@@ -164,7 +167,23 @@ def read_time_use(directory: Path, state: str = "CA", half: int | None = None) -
                 for d in (0, 1)
             ]
         ),
+        students=_students(people, group, weight),
     )
+
+
+def _students(
+    people: dict[str, npt.NDArray[np.generic]],
+    group: npt.NDArray[np.int64],
+    weight: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Return the shares of each group without a place of study, at school and at college."""
+    under_age = people["age"].astype(np.int64) <= 17  # noqa: PLR2004
+    enrolled = people["student_status"].astype(str) == "yes"
+    status = np.where(under_age, 1, np.where(enrolled, 2, 0))
+    cell = group * len(STUDENT) + status
+    sums = np.bincount(cell, weight, len(DEMOGRAPHIC_GROUPS) * len(STUDENT))
+    table = sums.reshape(len(DEMOGRAPHIC_GROUPS), len(STUDENT))
+    return (table / table.sum(1, keepdims=True)).astype(np.float64)
 
 
 def _minutes(
@@ -262,6 +281,7 @@ def _respondents(
     directory: Path, state: str, half: int | None
 ) -> dict[str, npt.NDArray[np.generic]]:
     left = ["tucaseid", "tuyear", "diary_mo", "diary_day", "holiday", "labor_status", "wt"]
+    left += ["student_status"]
     people = _read(directory / "respondents.parquet", left)
     cps = _read(directory / "cps.parquet", ["tucaseid", "state", "sex", "age"])
     if not np.array_equal(people["tucaseid"], cps["tucaseid"]):

@@ -6,8 +6,8 @@ converges in a few rounds where Eq. 8 at the paper's rate does not. *Closed loop
 is written) generates days of the group with the chain decoder and the present adapter and
 moves it by η · (log D_g - log P_g) of their minutes, until the generated minutes are D_g; with
 ``segments`` it also moves the hours at which types begin to those of the survey's group. The people
-generated are the group's: workers are employed, students are as in the survey. Children under 15
-are fitted to the minutes of the survey's children.
+generated are the group's: workers are employed, students have their share in time use. Children
+under 15 are fitted to the minutes of the survey's children.
 """
 
 import logging
@@ -200,17 +200,23 @@ def idle_share(
 
 
 def group_of(data: ChainData, pool: ChainPool, row: int, kind: int, size: int) -> Group:
-    """Return people of a row on a kind of day, as the pool has them, and their target minutes."""
+    """Return people of a row on a kind of day and their target minutes.
+
+    Groups have the students of the target's state, not of the travel survey: a fifth of its young
+    workers study, of California's nearly half, as in the populations that raygen makes.
+    """
     entries = np.flatnonzero((pool.kind == kind) & (_row_of(pool.person) == row))
     weight = pool.probability[entries]
-    points = (np.arange(size) + 0.5) / size * weight.sum()
-    taken = entries[np.minimum(np.searchsorted(np.cumsum(weight), points), len(entries) - 1)]
-    people = pool.person[taken]
+    points = (np.arange(size) + 0.5) / size
     employed = np.full(size, row < CHILD_ROW // 2)
     if row == CHILD_ROW:
+        edges = np.cumsum(weight) / weight.sum()
+        people = pool.person[entries[np.minimum(np.searchsorted(edges, points), len(edges) - 1)]]
         days = type_minutes(pool.chains[pool.day[entries]])
         target = (weight / weight.sum()) @ days
     else:
+        student = np.searchsorted(np.cumsum(data.time_use.students[row])[:-1], points, "right")
+        people = np.stack([np.full(size, row), student, np.zeros(size, np.int64)], axis=1)
         target = travellers_minutes(data.time_use, kind)[row].copy()
     # What nobody of the group may do goes to home.
     barred = np.isinf(permitted(people, employed)).all(0)

@@ -90,7 +90,16 @@ def time_use(home: float) -> TimeUse:
     minutes = np.zeros((2, 12, 15))
     minutes[..., 0], minutes[..., 1] = home, 1440 - home
     shares = np.zeros((2, 12))
-    return TimeUse(minutes, shares, minutes > 0, np.ones((15, 2)), shares, minutes, np.zeros(2))
+    return TimeUse(
+        minutes,
+        shares,
+        minutes > 0,
+        np.ones((15, 2)),
+        shares,
+        minutes,
+        np.zeros(2),
+        np.zeros((12, 3)),
+    )
 
 
 def test_minutes_rows_compare_with_time_use_and_the_paper():

@@ -25,6 +25,7 @@ def write(directory: Path, days: dict[tuple[int, bool], dict[int, int]]) -> Path
                     "tucaseid": float(case), "tuyear": 2014, "diary_mo": 3,
                     "diary_day": 8 if weekend else 5, "holiday": "no",  # Saturday, Wednesday
                     "labor_status": "employed-at work" if group < 6 else "not_in_labor_force",
+                    "student_status": "yes" if group in {2, 6} else None,
                     "wt": 2.0,
                 }
             )  # fmt: skip
@@ -103,3 +104,10 @@ def test_california_has_every_group_and_plausible_days():
     assert others.max() < 20
     assert (found.minutes[1, :6, T("work")] < workers).all()
     assert 0.03 < found.stay_home.min() < found.stay_home.max() < 0.45
+
+
+def test_students_are_those_under_18_and_those_enrolled(tmp_path):
+    found = read_time_use(write(tmp_path, {})).students
+    assert found[0].tolist() == [0, 1, 0]  # 16 years old
+    assert found[2].tolist() == [0, 0, 1]
+    assert found[4].tolist() == [1, 0, 0]
