@@ -111,7 +111,7 @@ def bounds_of(observed: Observed, state: State) -> Bounds:
     beyond = observed.other.gather(1, state.start)
     same = kind == state.kind
     held = torch.where(same, observed.last.gather(1, beyond), state.start)
-    return Bounds(held, torch.where(same | (kind == MASK), beyond, coming))
+    return Bounds(held, torch.where(same, beyond, coming))
 
 
 def first_barred(observed: Observed) -> Tensor:
