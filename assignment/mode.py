@@ -8,10 +8,16 @@ County): a[m] += log(share wanted / share found), until they meet. All purposes 
 
 A mode is open to a tour only if
 
-* car_driver: the person is 16 or over and the household has a vehicle (who drives it when is not
-  settled within the household);
+* car_driver: the person is 16 or over and a car of the household is at home when the tour leaves.
+  Cars go to tours in the order of their planned arrivals at the first stop; a tour that finds none
+  is drawn among the other modes;
 * walk, bike: no trip of the tour is over 5 or 15 km;
 * every trip fits between the planned arrivals with the least stay; if no mode does, this is waived.
+
+An escort and the children along decide together: V is the mean of the escort's and the children's,
+who ride where the escort drives (assumed), and the children have the escort's mode, trip by trip.
+Others go by car_passenger as the survey has it, with members or with drivers from outside the
+household: who that is, is not settled, and no car of the household is in use for it.
 
 Times: car from the skims; car_passenger the same; transit 1.6 times the car plus 480 s to walk and
 wait (assumed); walk 4.8 km/h, bike 15 km/h on the network.
@@ -23,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from assignment.company import Homes
 from assignment.draws import USE_MODE, KeyArray, counter, unit
 from assignment.times import Plan
 from raygen.taxonomy import HOME, MODES, SCHOOL, WORK
@@ -135,15 +142,94 @@ def _purpose(plan: Plan, first: int, stop: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def choose_modes(
+def _tours(plan: Plan, homes: Homes, household: int, escort: Int64Array) -> Int64Array:
+    """Return the tours of a household that no escort decides, by arrival at their first stop.
+
+    Shape (T, 3): first activity, the home activity at the end, person.
+    """
+    count = 0
+    members = homes.member[homes.start[household] : homes.start[household + 1]]
+    for person in members:
+        count += plan.person_start[person + 1] - plan.person_start[person]
+    found = np.empty((count, 3), np.int64)
+    tours = 0
+    for person in members:
+        first = plan.person_start[person]
+        for k in range(plan.person_start[person], plan.person_start[person + 1]):
+            if plan.sequence[k] == 0:
+                first = k + 1
+            elif plan.type[k] == HOME:
+                if escort[k] < 0:
+                    at = tours
+                    while at > 0 and plan.planned[found[at - 1, 0]] > plan.planned[first]:
+                        found[at] = found[at - 1]
+                        at -= 1
+                    found[at, 0], found[at, 1], found[at, 2] = first, k, person
+                    tours += 1
+                first = k + 1
+    return found[:tours]
+
+
+@njit(cache=True, nogil=True)
+def _riders(escort: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the first escorted trip of each trip, and the one after each escorted; -1 for none."""
+    head, after = np.full(len(escort), -1, np.int64), np.full(len(escort), -1, np.int64)
+    for k in range(len(escort) - 1, -1, -1):
+        if escort[k] >= 0:
+            after[k] = head[escort[k]]
+            head[escort[k]] = k
+    return head, after
+
+
+@njit(cache=True, nogil=True)
+def _say(
+    plan: Plan,
+    legs: Legs,
+    coefficients: FloatArray,
+    riders: tuple[Int64Array, Int64Array],
+    no_car: bool,
+    tour: Int64Array,
+) -> tuple[FloatArray, int]:
+    """Return the mean of V over the trips of the children along on a tour, and their number."""
+    head, after = riders
+    mean, trips = np.zeros(len(MODES)), 0
+    for leg in range(tour[0], tour[1] + 1):
+        rider = head[leg]
+        while rider >= 0:
+            log_km = np.log(max(float(legs.km[rider]), _LEAST_KM))
+            school = plan.type[rider] == SCHOOL or plan.type[rider - 1] == SCHOOL
+            purpose = SCHOOL if school else HOME
+            trips += 1
+            for mode in range(len(MODES)):
+                rides = CAR_PASSENGER if mode == CAR_DRIVER else mode
+                value = utility(coefficients[rides], log_km, purpose, (True, False, no_car))
+                mean[mode] += (value - mean[mode]) / trips
+            rider = after[rider]
+    return mean, trips
+
+
+@njit(cache=True, nogil=True)
+def _free_car(free_at: Int64Array, leaves: float) -> int:
+    """Return the car last returned before a departure; -1 where all are out."""
+    best = -1
+    for car in range(len(free_at)):
+        if free_at[car] <= leaves and (best < 0 or free_at[car] > free_at[best]):
+            best = car
+    return best
+
+
+@njit(cache=True, nogil=True)
+def choose_modes(  # noqa: PLR0913, PLR0917 - what is travelled, who travels, and how it is drawn
     plan: Plan,
     legs: Legs,
     travellers: Travellers,
+    homes: Homes,
+    escort: Int64Array,
     coefficients: FloatArray,
     keys: KeyArray,
     min_stay_s: int,
-) -> tuple[npt.NDArray[np.int8], Int64Array]:
-    """Draw the mode of every tour.
+) -> tuple[npt.NDArray[np.int8], Int64Array, Int64Array]:
+    """Draw the mode of every tour, and the car it takes.
 
     Parameters
     ----------
@@ -153,6 +239,10 @@ def choose_modes(
         The trip to each activity.
     travellers
         The persons.
+    homes
+        Their households.
+    escort
+        Row of the trip that a child goes along on, -1 for none, shape (A,).
     coefficients
         Shape (5, 8): MODES by MODE_FEATURES.
     keys
@@ -166,31 +256,44 @@ def choose_modes(
         Index into MODES of the trip to each activity, shape (A,); -1 for the first of a day.
     travel_s
         Its time in whole seconds, >= 1; 0 for the first of a day.
+    car
+        Car of the household that leaves home on the trip, shape (A,); -1 for none.
     """
     mode = np.full(len(plan.type), -1, np.int8)
     travel_s = np.zeros(len(plan.type), np.int64)
-    value = np.empty(len(MODES))
-    for person in range(len(keys)):
-        driver = travellers.driver[person]
-        flags = (travellers.young[person], travellers.old[person], travellers.no_car[person])
-        first = plan.person_start[person]
-        for k in range(plan.person_start[person], plan.person_start[person + 1]):
-            if plan.sequence[k] == 0:
-                first = k + 1
-            elif plan.type[k] == HOME:
-                log_km = np.log(max(legs.km[first : k + 1].max(), _LEAST_KM))
-                purpose = _purpose(plan, first, k)
-                for m in range(len(MODES)):
-                    value[m] = utility(coefficients[m], log_km, purpose, flags)
-                usable = _usable(plan, legs, first, k + 1, driver, min_stay_s)
-                draw = unit(keys[person], counter(plan.day[k], plan.sequence[k], USE_MODE))
-                chosen = draw_mode(value, usable, draw)
-                for leg in range(first, k + 1):
-                    mode[leg] = chosen
-                    seconds = mode_s(chosen, legs.km[leg], legs.car_s[leg])
-                    travel_s[leg] = max(1, int(np.ceil(seconds)))
-                first = k + 1
-    return mode, travel_s
+    car = np.full(len(plan.type), -1, np.int64)
+    riders = _riders(escort)
+    for household in range(len(homes.start) - 1):
+        free_at = np.full(homes.cars[household], -1, np.int64)
+        tours = _tours(plan, homes, household, escort)
+        for tour in tours:
+            first, k, person = int(tour[0]), int(tour[1]), int(tour[2])
+            young, old = bool(travellers.young[person]), bool(travellers.old[person])
+            flags = (young, old, bool(travellers.no_car[person]))
+            log_km = np.log(max(legs.km[first : k + 1].max(), _LEAST_KM))
+            purpose = _purpose(plan, first, k)
+            value = np.empty(len(MODES))
+            for m in range(len(MODES)):
+                value[m] = utility(coefficients[m], log_km, purpose, flags)
+            say, trips = _say(plan, legs, coefficients, riders, flags[2], tour)
+            if trips > 0:
+                value = 0.5 * (value + say)
+            taken = _free_car(free_at, float(plan.planned[first]) - np.ceil(legs.car_s[first]))
+            driver = bool(travellers.driver[person]) and taken >= 0
+            usable = _usable(plan, legs, first, k + 1, driver, min_stay_s)
+            draw = unit(keys[person], counter(plan.day[k], plan.sequence[k], USE_MODE))
+            chosen = draw_mode(value, usable, draw)
+            if chosen == CAR_DRIVER:
+                car[first], free_at[taken] = taken, plan.planned[k]
+            for leg in range(first, k + 1):
+                mode[leg] = chosen
+                seconds = mode_s(chosen, legs.km[leg], legs.car_s[leg])
+                travel_s[leg] = max(1, int(np.ceil(seconds)))
+    for k in range(len(escort)):
+        if escort[k] >= 0:
+            travel_s[k] = travel_s[escort[k]]
+            mode[k] = CAR_PASSENGER if mode[escort[k]] == CAR_DRIVER else mode[escort[k]]
+    return mode, travel_s, car
 
 
 def commuter_constants(

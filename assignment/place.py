@@ -2,8 +2,9 @@
 
 Order of work: anchors (``assignment.anchors``), arrivals within their slots, zones of the other
 activities (``assignment.kernel``), points, modes by tour, and the pass that fixes the clock
-(``assignment.times``). Every draw belongs to one person, so a person's days are the same whatever
-the other persons of the table are; households must be whole, for their vehicles.
+(``assignment.clock``). Every draw belongs to one person, so a household's days are the same
+whatever the other households of the table are; households must be whole, for their vehicles and
+their companions.
 """
 
 from dataclasses import dataclass
@@ -13,9 +14,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from assignment.anchors import AnchorTables, draw_zones
+from assignment.clock import Moves as Trips
+from assignment.clock import schedule
+from assignment.company import (
+    MINDED_UNDER,
+    Company,
+    Homes,
+    homes_of,
+    pupils_key_row,
+    read_company,
+    same_arrivals,
+)
 from assignment.cost import Curves, Network, Weights, read_only
 from assignment.itinerary import People, read_people, read_plan, read_prior
-from assignment.kernel import Setting, place_activities
+from assignment.kernel import Prior, Setting, place_activities
 from assignment.mode import (
     DRIVING_AGE,
     OLD_AGE,
@@ -26,7 +38,7 @@ from assignment.mode import (
     choose_modes,
 )
 from assignment.points import Points, activity_points, crow_fly_m, home_points
-from assignment.times import CONGESTION, Plan, schedule
+from assignment.times import CONGESTION, Plan
 from raygen import schema, seeds
 from raygen.city import City
 from raygen.config import AssignmentConfig
@@ -112,14 +124,17 @@ def place(  # noqa: PLR0913, PLR0917 - the four tables of a shard, then what a r
     """
     people = read_people(households, persons, city, seed)
     plan, owner = read_plan(plans, people)
+    company = read_company(plans, people, plan, owner)
+    plan = same_arrivals(plan, company)
     prior = read_prior(priors, plans.num_rows)
     work, school = draw_anchors(people, tables, seed)
     zone = fixed_zones(plan, people.home_zone[owner], work[owner], school[owner])
-    infeasible = place_activities(
-        run_setting(city, tables, config), plan, prior, people.keys, pace_of(people), zone
-    )
+    setting = run_setting(city, tables, config)
+    infeasible = place_together(setting, plan, prior, people, company, zone)
     points = _points(city, tables, plan, zone, people, owner)
-    moves = _moves(city, tables, plan, (zone, points), people, config.min_stay_s)
+    share_points(points, company)
+    together = (company, homes_of(people, config.cars))
+    moves = _moves(city, tables, plan, (zone, points), people, together, config.min_stay_s)
     zone_id = city.zone_id[zone]
     activities = _activities_table(people.person_id[owner], plan, moves, zone_id, points)
     trips = _trips_table(people.person_id[owner], plan, moves, zone_id)
@@ -143,9 +158,68 @@ def draw_anchors(people: People, tables: AnchorTables, seed: int) -> tuple[Int32
     home = people.home_zone
     work[employed] = draw_zones(read_only(tables.work), order, home[employed], uniform[employed, 0])
     for name, table in (("school", tables.school), ("college", tables.college)):
-        rows = people.student == STUDENT.index(name)
-        school[rows] = draw_zones(read_only(table), order, home[rows], uniform[rows, 1])
+        rows = np.flatnonzero(people.student == STUDENT.index(name))
+        draw = uniform[pupils_key_row(people, STUDENT.index(name))[rows], 1]
+        school[rows] = draw_zones(read_only(table), order, home[rows], draw)
     return work, school
+
+
+def place_together(
+    setting: Setting, plan: Plan, prior: Prior, people: People, company: Company, zone: Int32Array
+) -> int:
+    """Write a zone to every activity that has none; those that share a place get it from there.
+
+    The places of children that others share come first, then all others' (kernel
+    ``place_activities``), then those shared with adults.
+
+    Parameters
+    ----------
+    setting, plan, prior, people, company
+        As read.
+    zone
+        Zone row of each activity, shape (A,), -1 where it is to be found; overwritten.
+
+    Returns
+    -------
+    infeasible
+        Activities without a feasible zone.
+    """
+    pace = pace_of(people)
+    shared = np.flatnonzero(company.source >= 0)
+    source = company.source[shared]
+    owner = np.repeat(np.arange(len(people.age)), np.diff(plan.person_start))
+    first = np.unique(owner[source[people.age[owner[source]] < MINDED_UNDER]])
+    zone[shared] = people.home_zone[owner[shared]]  # for the time being
+    infeasible = 0
+    if len(first):
+        sizes = np.diff(plan.person_start)[first]
+        start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        rows = np.repeat(plan.person_start[first] - start[:-1], sizes) + np.arange(start[-1])
+        days = (plan.day[rows], plan.sequence[rows], plan.type[rows], plan.planned[rows])
+        chosen = Prior(
+            read_only(prior.zones[rows]),
+            read_only(prior.log_probability[rows]),
+            read_only(prior.log_floor[rows]),
+        )
+        zones = zone[rows]
+        infeasible += int(
+            place_activities(
+                setting, Plan(start, *days), chosen, people.keys[first], pace[first], zones
+            )
+        )
+        zone[rows] = zones
+        known = np.isin(owner[source], first)
+        zone[shared[known]] = zone[source[known]]
+    infeasible += int(place_activities(setting, plan, prior, people.keys, pace, zone))
+    zone[shared] = zone[source]
+    return infeasible
+
+
+def share_points(points: Points, company: Company) -> None:
+    """Write the shared points and regions to the activities that share them."""
+    shared = np.flatnonzero(company.source >= 0)
+    for column in (points.lon, points.lat, points.region_id):
+        column[shared] = column[company.source[shared]]
 
 
 def run_setting(city: City, tables: AnchorTables, config: AssignmentConfig) -> Setting:
@@ -191,7 +265,11 @@ def _points(
     people: People,
     owner: Int64Array,
 ) -> Points:
-    points = activity_points(city, tables, plan, zone, people.keys[owner])
+    keys = people.keys[owner]
+    pupils = plan.type == SCHOOL
+    schoolmate = pupils_key_row(people, STUDENT.index("school"))
+    keys[pupils] = people.keys[schoolmate[owner[pupils]]]
+    points = activity_points(city, tables, plan, zone, keys)
     homes = home_points(city, people.home_lon, people.home_lat)
     rows = plan.type == HOME
     for column in ("lon", "lat", "region_id"):
@@ -199,15 +277,17 @@ def _points(
     return points
 
 
-def _moves(
+def _moves(  # noqa: PLR0913, PLR0917 - the city, then where and with whom the people are
     city: City,
     tables: AnchorTables,
     plan: Plan,
     where: tuple[Int32Array, Points],
     people: People,
+    together: tuple[Company, Homes],
     min_stay_s: int,
 ) -> Moves:
     zone, points = where
+    company, homes = together
     legs = _legs(city, tables.circuity, plan, zone, points)
     travellers = Travellers(
         young=people.age < YOUNG_AGE,
@@ -217,8 +297,11 @@ def _moves(
     )
     coefficients = tables.reference.mode_coefficients.copy()
     coefficients[:, 0] = tables.mode_constants
-    mode, travel_s = choose_modes(plan, legs, travellers, coefficients, people.keys, min_stay_s)
-    start, end, shifted, shift_s = schedule(plan, travel_s, min_stay_s)
+    mode, travel_s, car = choose_modes(
+        plan, legs, travellers, homes, company.escort, coefficients, people.keys, min_stay_s
+    )
+    trips = Trips(travel_s, company.escort, car)
+    start, end, shifted, shift_s = schedule(plan, trips, homes, min_stay_s)
     return Moves(start, end, mode, legs.km * 1000.0, int(shifted), int(shift_s))
 
 

@@ -80,6 +80,10 @@ class AssignmentConfig(Section):
     candidates: Annotated[int, Field(ge=1, le=4096)] = 64
     """Zones on the ring around the sampled distance that are compared."""
 
+    cars: bool = True
+    """Whether a household's drivers share its cars: one that is out cannot be taken. Off, every
+    driver of a household with a car has one, as in the papers."""
+
     min_stay_s: Annotated[int, Field(ge=1, le=3600)] = 300
     """Shortest stay that a shifted activity keeps, in seconds."""
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from raygen import manifest, schema
 from raygen.errors import DataError
+from raygen.household_rules import household_rules
 from raygen.invariants import CHECKS, Rule
 from raygen.manifest import Manifest
 from raygen.shards import Columns, Shard, columns
@@ -68,7 +69,8 @@ def validate(population: str) -> list[Check]:
     Returns
     -------
     checks
-        Every rule, in order, with its count of violations; all zero for a sound population. A shard
+        Every rule, in order (those of households as the run's configuration promised them), with
+        its count of violations; all zero for a sound population. A shard
         with a file that is missing, altered or of another schema is not read further.
 
     Raises
@@ -79,13 +81,14 @@ def validate(population: str) -> list[Check]:
     store = Store(population)
     book = manifest.load(store)
     checks = {name: Check(name) for name in (_FILES, _DIGESTS, _SCHEMAS, _ROWS)}
-    checks |= {rule.name: Check(rule.name) for rule in CHECKS}
+    rules = CHECKS + household_rules(book.identity.config)
+    checks |= {rule.name: Check(rule.name) for rule in rules}
     _check_files(store, book, checks[_FILES])
     first = dict.fromkeys(_IDS, 0)
     for shard in range(book.identity.shards):
         tables = dict(_sound_tables(store, book, shard, checks))
         if len(tables) == len(schema.POPULATION):
-            _check_shard(shard, _shard(tables, book, first), checks)
+            _check_shard(shard, _shard(tables, book, first), rules, checks)
             first |= _next_ids(tables)
         else:
             first = {}
@@ -172,14 +175,16 @@ def _next_ids(tables: dict[str, pa.Table]) -> dict[str, int]:
     }
 
 
-def _check_shard(number: int, shard: Shard, checks: dict[str, Check]) -> None:
+def _check_shard(
+    number: int, shard: Shard, rules: tuple[Rule, ...], checks: dict[str, Check]
+) -> None:
     arrays: dict[str, Columns] = {
         "households": shard.households,
         "persons": shard.persons,
         "activities": shard.activities,
         "trips": shard.trips,
     }
-    for rule in CHECKS:
+    for rule in rules:
         broken = rule.broken(shard)
         rows = np.flatnonzero(broken)
         shown = [_describe(number, rule, arrays[rule.table], row) for row in rows[:_EXAMPLES]]

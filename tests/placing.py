@@ -8,6 +8,7 @@ import shapely
 from h3.api import basic_int as h3
 from pyproj import Transformer
 
+from assignment.company import Homes
 from raygen import schema
 from raygen.city import City
 from raygen.city_files.geometry import triangulate
@@ -160,6 +161,12 @@ def prior_table(zones: np.ndarray, log_probability: np.ndarray, log_floor: np.nd
         pa.array(log_floor.astype(np.float32)),
     ]
     return pa.Table.from_arrays(columns, schema=schema.PRIORS)
+
+
+def apart(persons: int) -> Homes:
+    """Return households of one adult with a car."""
+    no = np.zeros(persons, bool)
+    return Homes(np.arange(persons + 1), np.arange(persons), np.ones(persons, int), no, ~no)
 
 
 def grid_city(columns: int, rows: int, seed: int = 0, side_m: float = 1600.0) -> City:

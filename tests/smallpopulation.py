@@ -13,6 +13,7 @@ from raygen.config import RunConfig
 from raygen.manifest import SourceEntry, identify
 from raygen.storage import Store
 from raygen.taxonomy import ACTIVITY_TYPES, EMPLOYMENT, MODES, ROLES, SEXES, STUDENT
+from raygen.validation import validate
 
 VOCABULARY = {
     "sex": SEXES, "employment": EMPLOYMENT, "student": STUDENT, "role": ROLES,
@@ -71,11 +72,15 @@ def tables(household=0, person=0):
     }  # fmt: skip
 
 
-def write(directory, shards, city=None):
-    """Write shards of four tables each as a complete population, and return its path."""
+def write(directory, shards, city=None, households=False):
+    """Write shards of four tables each as a complete population, and return its path.
+
+    Members go their own ways unless ``households``.
+    """
     store = Store(str(directory))
     city = city or SourceEntry(name="c", digest="aa", provenance={"zones": "synthesised"})
-    config = RunConfig(city="unused")
+    apart = {"chains": {"households": households}, "assignment": {"cars": households}}
+    config = RunConfig.model_validate({"city": "unused"} | apart)
     run = identify(config, city, (), (11, 12, 13, 21, 22, 23), len(shards))
     writer = Writer(store, run.digest)
     receipts = {
@@ -84,3 +89,30 @@ def write(directory, shards, city=None):
     }
     manifest.finish(store, run, receipts, {"config": config.model_dump(mode="json")})
     return str(directory)
+
+
+def put(name, row, **values):
+    """Return a breakage: set values of a row in a table of the shard."""
+
+    def change(shard):
+        table = shard[name]
+        for column, value in values.items():
+            at = table.schema.get_field_index(column)
+            field = table.schema.field(column)
+            array = table.column(column).combine_chunks()
+            if pa.types.is_dictionary(field.type):
+                codes = array.indices.to_pylist()
+                codes[row] = array.dictionary.to_pylist().index(value)
+                array = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), array.dictionary)
+            else:
+                cells = array.to_pylist()
+                cells[row] = value
+                array = pa.array(cells, field.type)
+            table = table.set_column(at, field, array)
+        return shard | {name: table}
+
+    return change
+
+
+def failed(population):
+    return {check.name: check for check in validate(population) if check.violations}

@@ -1,6 +1,7 @@
 """Modes: who may use what, the shares of commuters, and times."""
 
 import numpy as np
+import placing
 import pytest
 
 from assignment.draws import person_keys
@@ -46,7 +47,10 @@ def draw(km: list[float], hours=(0.0, 9.0, 17.0), types=(HOME, WORK, HOME), **wh
     flags = {"young": False, "old": False, "no_car": False, "driver": True, **who}
     travellers = Travellers(**{name: np.full(N, flag) for name, flag in flags.items()})
     keys = person_keys(0, "test", np.arange(N))
-    mode, seconds = choose_modes(plan, legs, travellers, REFERENCE.mode_coefficients, keys, 300)
+    homes, alone = placing.apart(N), np.full(len(plan.type), -1)
+    rows = REFERENCE.mode_coefficients
+    mode, seconds, car = choose_modes(plan, legs, travellers, homes, alone, rows, keys, 300)
+    assert ((car >= 0) <= (mode == CAR_DRIVER)).all()
     assert (seconds[plan.sequence > 0] >= 1).all()
     assert (seconds[plan.sequence == 0] == 0).all()
     return mode.reshape(N, -1)

@@ -10,11 +10,12 @@ import tinycity
 from pyproj import Transformer
 
 from assignment.anchors import AnchorTables, anchor_tables, draw_zones
+from assignment.clock import Moves, schedule
 from assignment.kernel import place_activities
 from assignment.mode import choose_modes
 from assignment.place import Placed, place
 from assignment.points import crow_fly_m, draw_pois
-from assignment.times import Plan, arrivals, schedule
+from assignment.times import Plan, arrivals
 from raygen import schema
 from raygen.city import City, open_city
 from raygen.config import AssignmentConfig
@@ -103,15 +104,20 @@ def test_planned_arrivals_keep_their_slot() -> None:
     assert (found[[1, 3, 5]] % 900 > 0).any()
 
 
+def clock(plan: Plan, travel_s: list[int]):
+    none = np.full(len(travel_s), -1)
+    return schedule(plan, Moves(np.array(travel_s), none, none), placing.apart(1), 300)
+
+
 def test_schedule_shifts_what_does_not_fit_and_holds_up_the_next_day() -> None:
     planned = np.array([0, 36_000, 36_100, 86_000, 86_400, 90_000])
     sequence, day = np.array([0, 1, 2, 3, 0, 1]), np.array([0, 0, 0, 0, 1, 1])
     plan = Plan(np.array([0, 6]), day, sequence, sequence, planned)
-    start, end, shifted, shift_s = schedule(plan, np.array([0, 600, 900, 600, 0, 60]), 300)
+    start, end, shifted, shift_s = clock(plan, [0, 600, 900, 600, 0, 60])
     assert start.tolist() == [0, 36_000, 37_200, 86_000, 86_400, 90_000]
     assert end.tolist() == [35_400, 36_300, 85_400, 86_400, 89_940, 172_800]
     assert (shifted, shift_s) == (1, 1100)
-    late, ends, *_ = schedule(plan, np.array([0, 600, 900, 50_000, 0, 60]), 300)
+    late, ends, *_ = clock(plan, [0, 600, 900, 50_000, 0, 60])
     assert late[3] == 37_200 + 300 + 50_000
     assert ends[3] == late[4] == late[3] + 300
 

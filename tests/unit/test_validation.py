@@ -1,36 +1,13 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from smallpopulation import tables, write
+from smallpopulation import failed, put, tables, write
 
 from raygen import schema
 from raygen.errors import DataError
 from raygen.invariants import CHECKS
 from raygen.storage import Store
 from raygen.validation import validate
-
-
-def put(name, row, **values):
-    """Return a breakage: set values of a row in a table of the shard."""
-
-    def change(shard):
-        table = shard[name]
-        for column, value in values.items():
-            at = table.schema.get_field_index(column)
-            field = table.schema.field(column)
-            array = table.column(column).combine_chunks()
-            if pa.types.is_dictionary(field.type):
-                codes = array.indices.to_pylist()
-                codes[row] = array.dictionary.to_pylist().index(value)
-                array = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), array.dictionary)
-            else:
-                cells = array.to_pylist()
-                cells[row] = value
-                array = pa.array(cells, field.type)
-            table = table.set_column(at, field, array)
-        return shard | {name: table}
-
-    return change
 
 
 def drop(name, row):
@@ -83,10 +60,6 @@ BREAKAGES = {
     "trips take time and have a length": put("trips", 0, distance_m=float("inf")),
     "car drivers are 16 or older": put("persons", 0, age=15),
 }
-
-
-def failed(population):
-    return {check.name: check for check in validate(population) if check.violations}
 
 
 def two_shards():
