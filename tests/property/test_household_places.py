@@ -1,5 +1,7 @@
 """Placed days of random households keep the rules on the clock, however late everybody is."""
 
+from itertools import pairwise
+
 import householdrules
 import numpy as np
 import placing
@@ -46,7 +48,7 @@ def joined_plans(persons: pa.Table, seed: int) -> pa.Table:
         rows = []
         for person, chain in zip(persons["person_id"].to_pylist(), joined.chains, strict=True):
             starts = [0, *(np.flatnonzero(np.diff(chain)) + 1).tolist(), 96]
-            for k, (a, b) in enumerate(zip(starts, starts[1:], strict=False)):
+            for k, (a, b) in enumerate(pairwise(starts)):
                 rows.append((person, day, k, int(chain[a]), a, b))
         parts.append(with_companions(placing.plan_table(rows), persons, joined))
     keys = [(name, "ascending") for name in ("person_id", "day", "sequence")]
