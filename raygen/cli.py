@@ -197,7 +197,12 @@ def validate(population: Population) -> None:
 @app.command()
 def report(
     population: Population,
-    output: Annotated[Path, typer.Option(metavar="FILE.png", help="Picture to write.")],
+    output: Annotated[
+        Path, typer.Option(metavar="FILE.html", help="Page to write, or picture (FILE.png).")
+    ],
+    reference: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Surveys to compare with, on a page.")
+    ] = None,
     city: Annotated[
         str | None, typer.Option(metavar="DIR", help="The run's city, where it has moved.")
     ] = None,
@@ -205,7 +210,7 @@ def report(
     """Draw a population: its day, trips, places and flows beside what they were fitted to."""
     from raygen.report import report as draw
 
-    _out.print(f"{draw(population, output, city)}")
+    _out.print(f"{draw(population, output, city, reference)}")
 
 
 @app.command()

@@ -1,5 +1,6 @@
-"""One picture of a population: its day, its trips, its places, beside what they were fitted to."""
+"""A population at a glance: its day, its trips, its places, beside what they were fitted to."""
 
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from raygen import charts, manifest
 from raygen.city import open_city
 from raygen.errors import ConfigError, DataError
 from raygen.manifest import Manifest
+from raygen.report_page import page
 from raygen.sample_reader import read_sample
 from raygen.storage import Store
 
@@ -21,7 +23,9 @@ PERSONS = 200_000
 _INCHES, _DPI = (15.0, 18.0), 130
 
 
-def report(population: str, output: Path, city: str | None = None) -> Path:
+def report(
+    population: str, output: Path, city: str | None = None, reference: Path | None = None
+) -> Path:
     """Draw a population.
 
     Parameters
@@ -29,24 +33,32 @@ def report(population: str, output: Path, city: str | None = None) -> Path:
     population
         Directory or URI of a complete population.
     output
-        PNG to write; replaced as a whole.
+        HTML page or PNG to write; replaced as a whole.
     city
         Directory or name of the run's city; the one of ``run.json`` where it is not given.
+    reference
+        Directory of the surveys; a page then compares the population with them (``raygen
+        evaluate data-fusion``).
 
     Returns
     -------
     output
-        As given: six panels, with the labels of synthesised inputs in the caption.
+        As given: six panels, with the labels of synthesised inputs in the caption; a page also
+        has the rows of each table, the label of every input and the configuration.
 
     Raises
     ------
     DataError
         If the population is not complete, or the city is another than the run's.
     ConfigError
-        If ``output`` is not a PNG.
+        If ``output`` is neither HTML nor PNG, or a picture is to have a comparison.
     """
-    if output.suffix.lower() != ".png":
-        msg = f"--output {output}: must end in .png"
+    kind = output.suffix.lower()
+    if kind not in {".html", ".png"}:
+        msg = f"--output {output}: must end in .html or .png"
+        raise ConfigError(msg)
+    if reference is not None and kind == ".png":
+        msg = f"--reference: a comparison needs a page, --output {output} is a picture"
         raise ConfigError(msg)
     store = Store(population)
     book = manifest.load(store)
@@ -67,7 +79,15 @@ def report(population: str, output: Path, city: str | None = None) -> Path:
     shown = len(sample.persons["person_id"])
     figure.suptitle(_title(book, shown), fontsize=17)
     figure.supxlabel(caption(book), fontsize=9, wrap=True)
-    _write(figure, output)
+    picture = _png(figure)
+    if kind == ".html":
+        results = None
+        if reference is not None:
+            from raygen.evaluation import evaluate
+
+            results = evaluate("data-fusion", Path(population), reference, Path(place.path))
+        picture = page(_title(book, shown), picture, book, results).encode()
+    _write(picture, output)
     return output
 
 
@@ -104,12 +124,17 @@ def _city_of(store: Store) -> str:
         raise DataError(msg) from None
 
 
-def _write(figure: Figure, output: Path) -> None:
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def _write(content: bytes, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     scratch = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        with scratch.open("wb") as file:
-            FigureCanvasAgg(figure).print_png(file)
+        scratch.write_bytes(content)
         scratch.replace(output)
     finally:
         scratch.unlink(missing_ok=True)

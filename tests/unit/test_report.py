@@ -1,3 +1,4 @@
+import html
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from raygen.city import open_city
 from raygen.errors import ConfigError, DataError
 from raygen.manifest import SourceEntry
 from raygen.report import report
+from raygen.report_page import _comparison
+from raygen.results import PaperTable, Results, Row
 from raygen.shards import columns
 from raygen.taxonomy import ACTIVITY_TYPES, HOME, WORK
 
@@ -44,6 +47,33 @@ def test_a_picture_is_drawn(city, tmp_path):
     assert [path.name for path in picture.parent.iterdir()] == ["picture.png"]
 
 
+def test_a_page_has_the_picture_the_rows_and_every_label(city, tmp_path):
+    population = write(tmp_path / "population", [tables()], source(city))
+    text = report(population, tmp_path / "page.html", city.path).read_text()
+    assert text.startswith("<!doctype html>")
+    assert 'src="data:image/png;base64,iVBOR' in text
+    assert "<td>trips</td>" in text
+    for name, label in city.provenance.items():
+        assert f"<td>city, {name}</td><td>{html.escape(label)}</td>" in text
+    assert "Beside what was observed" not in text
+
+
+def test_a_comparison_stands_on_the_page_and_is_escaped():
+    row = Row(case="a < b", metric="m", value=0.25, n=3)
+    shown = PaperTable("T & 3", ["x"], [["1 < 2"]], "note")
+    results = Results("r", "c", "d", [row], notes=["n"], tables=[shown])
+    parts = "".join(_comparison(results))
+    assert "a &lt; b" in parts
+    assert "T &amp; 3" in parts
+    assert "<td>1 &lt; 2</td>" in parts
+    assert "<td>0.25</td><td>3</td><td>–</td>" in parts
+
+
+def test_a_picture_has_no_comparison(city, tmp_path):
+    with pytest.raises(ConfigError, match="--reference: a comparison needs a page"):
+        report(str(tmp_path), tmp_path / "x.png", city.path, tmp_path)
+
+
 def test_the_caption_names_what_is_synthesised(city, tmp_path):
     from raygen import manifest
     from raygen import report as module
@@ -62,5 +92,5 @@ def test_another_city_is_refused(city, tmp_path):
 
 
 def test_only_png_is_written(tmp_path):
-    with pytest.raises(ConfigError, match=r"--output x\.pdf: must end in \.png"):
+    with pytest.raises(ConfigError, match=r"--output x\.pdf: must end in \.html or \.png"):
         report(str(tmp_path), Path("x.pdf"))
