@@ -30,6 +30,7 @@ from raygen.taxonomy import ACTIVITY_TYPES, PLAN_SLOTS, POI_CATEGORIES
 from training.arrivals import fit_arrivals, markov_days, plan_days
 from training.conditions import ORACLE, semantic_plan, temporal_plan
 from training.decoder import DecoderFit, encode_days, fit_regions
+from training.mobility_baselines import density_epr_days, ditras_days, fit_diary
 from training.mobility_data import (
     CityDays,
     MobilityData,
@@ -153,7 +154,7 @@ def beijing_rows(weights: Path, city: CityDays, seed: int) -> list[Row]:
     chain = markov_days(train, city.validation.region[rows, 0].astype(np.int64), len(xy), rng)
     baseline = mobility_divergences(real, chain, xy)
     encoded = encode_days(city.regions, city.validation, encoder)[0].numpy()
-    found: list[Row] = []
+    found = baseline_rows(city, rows, (real, floor), seed)
     for mode, plans in (
         ("free", free_plans(city, rows, seed)),
         ("oracle", oracle_plans(city, rows, seed)),
@@ -189,6 +190,33 @@ def beijing_rows(weights: Path, city: CityDays, seed: int) -> list[Row]:
                 Row(case=case, metric="denoise_days_per_cpu_second", value=speed, mode=mode)
             )
     return found
+
+
+def baseline_rows(
+    city: CityDays,
+    rows: npt.NDArray[np.int64],
+    held: tuple[npt.NDArray[np.int32], dict[str, float]],
+    seed: int,
+) -> list[Row]:
+    """Return the rows of the mechanistic baselines, from the start regions of real days."""
+    real, floor = held
+    train, xy = expand(city.train), city.regions.xy
+    start = city.validation.region[rows, 0].astype(np.int64)
+    mass = np.bincount(train.ravel(), minlength=len(xy)).astype(np.float64) + 1e-3
+    days = {
+        "DensityEPR": density_epr_days(start, mass, xy, seeds.stream(seed, "results-epr")),
+        "DITRAS": ditras_days(
+            fit_diary(train), start, mass, xy, seeds.stream(seed, "results-ditras")
+        ),
+    }
+    return [
+        Row(
+            case=f"beijing, {name}", metric=f"{metric}_jsd", value=value, n=len(real),
+            floor=floor[metric], mode="free",
+        )
+        for name, clock in days.items()
+        for metric, value in mobility_divergences(real, clock, xy).items()
+    ]  # fmt: skip
 
 
 def typical_plans(city: CityDays, days: Days, seed: int) -> Plans:
