@@ -176,3 +176,21 @@ def test_passes_differ_keep_what_they_show_and_belong_to_the_person():
     assert np.array_equal(
         week_of_days(models(), days, who, ids, 3, share=0.0), np.repeat(days[:, None], 7, 1)
     )
+
+
+def test_every_pass_has_a_mask_and_draws_of_its_own(monkeypatch):
+    seen = []
+
+    def shown(_, days, who, week_day, uniform):
+        seen.append((week_day[0], uniform))
+        return days
+
+    monkeypatch.setattr("raygen.stages.passes.complete_days", shown)
+    days, who = np.zeros((20, SLOTS), np.int8), np.tile([2, 0, 0], (20, 1))
+    week = week_of_days(models(), days, who, np.arange(20), 3)
+    hidden = (week == UNKNOWN).transpose(1, 0, 2)
+    assert abs(hidden.mean() - 0.8) < 0.12
+    assert [day for day, _ in seen] == list(range(7))
+    for earlier in range(6):
+        assert not np.array_equal(hidden[earlier], hidden[6])
+        assert not np.array_equal(seen[earlier][1], seen[6][1])
