@@ -138,7 +138,7 @@ def read_survey(directory: Path) -> Survey:
     same = owner[1:] == owner[:-1]
     stay_s[:-1][same] = (depart[1:] - arrive[:-1])[same]
     _check_days(directory, first, purpose)
-    slot, shifted, kept = _arrival_slots(arrive, first)
+    slot, shifted, kept = arrival_slots(arrive, first)
     student = _students(persons, owner, purpose, stay_s)
     brought = (purpose == _SCHOOL_PURPOSE) & (student[owner] == 0)
     purpose = np.where(brought, _OTHER_PURPOSE, purpose)
@@ -176,6 +176,7 @@ def expand(
     log_minutes: npt.NDArray[np.float64],
     seed: int,
     draw: str,
+    purposes: dict[int, tuple[str, ...]] = PURPOSES,
 ) -> npt.NDArray[np.int8]:
     """Draw a type for every stop and lay the days out in slots.
 
@@ -191,6 +192,8 @@ def expand(
         Root of the draws.
     draw
         Name of the stream; another name gives another expansion.
+    purposes
+        Activity types that a code of ``survey.purpose`` can stand for, codes from 1 on.
 
     Returns
     -------
@@ -198,8 +201,8 @@ def expand(
         Shape (N, 96). Each day starts and ends at home; equal neighbours merge.
     """
     types = len(ACTIVITY_TYPES)
-    allowed = np.zeros((7, types))
-    for code, words in PURPOSES.items():
+    allowed = np.zeros((max(purposes) + 1, types))
+    for code, words in purposes.items():
         allowed[code, [ACTIVITY_TYPES.index(word) for word in words]] = 1.0
     owner = np.repeat(np.arange(len(survey.row)), np.diff(survey.first_stop))
     hour = np.minimum(survey.arrival // 4, 23)
@@ -248,10 +251,27 @@ def _check_days(
         raise DataError(msg)
 
 
-def _arrival_slots(
+def arrival_slots(
     arrive: npt.NDArray[np.int64], first: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], int, npt.NDArray[np.bool_]]:
-    """Round to slots, strictly increasing within a day, the last at 95 at most."""
+    """Round arrivals to slots, strictly increasing within a day, the last at 95 at most.
+
+    Parameters
+    ----------
+    arrive
+        Seconds after midnight, rising within a day, shape (S,).
+    first
+        Person n has stops first[n] … first[n + 1] - 1, one at least, shape (N + 1,).
+
+    Returns
+    -------
+    slot
+        Shape (S,).
+    shifted
+        How many are not in the nearest slot.
+    kept
+        Whether the day has a slot for each of its stops, shape (N,).
+    """
     rounded = np.clip((arrive + SLOT_S // 2) // SLOT_S, 1, SLOTS - 1)
     slot = rounded.copy()
     sizes = np.diff(first)

@@ -5,7 +5,7 @@ from pathlib import Path
 from raygen.config import load
 from raygen.errors import ConfigError
 
-MODELS = ("reconstruction", "adapters", "planner", "spatial", "generator", "annotation")
+MODELS = ("reconstruction", "adapters", "planner", "spatial", "generator", "annotation", "transfer")
 """Models that can be fitted, in the order in which they build on each other."""
 
 
@@ -42,32 +42,38 @@ def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: st
             from training import reconstruction
 
             settings = load(recipe, reconstruction.ReconstructionRecipe)
-            return reconstruction.train(settings, output or settings.output, resume, address)
+            weights = reconstruction.train(settings, output or settings.output, resume, address)
         case "adapters":
             from training import adapters
 
             settings = load(recipe, adapters.AdapterRecipe)
-            return adapters.train(settings, output or settings.output, resume, address)
+            weights = adapters.train(settings, output or settings.output, resume, address)
         case "planner":
             from training import planner
 
             settings = load(recipe, planner.PlannerRecipe)
-            return planner.train(settings, output or settings.output, resume, address)
+            weights = planner.train(settings, output or settings.output, resume, address)
         case "spatial":
             from training import spatial
 
             settings = load(recipe, spatial.SpatialRecipe)
-            return spatial.train(settings, output or settings.output, resume, address)
+            weights = spatial.train(settings, output or settings.output, resume, address)
         case "generator":
             from training import generator
 
             settings = load(recipe, generator.GeneratorRecipe)
-            return generator.train(settings, output or settings.output, resume, address)
+            weights = generator.train(settings, output or settings.output, resume, address)
         case "annotation":
             from training import annotation
 
             settings = load(recipe, annotation.AnnotationRecipe)
-            return annotation.train(settings, output or settings.output, resume, address)
+            weights = annotation.train(settings, output or settings.output, resume, address)
+        case "transfer":
+            from training import transfer
+
+            settings = load(recipe, transfer.TransferRecipe)
+            weights = transfer.train(settings, output or settings.output, resume, address)
         case _:
             msg = f"model {model!r}: must be one of {', '.join(MODELS)}"
             raise ConfigError(msg)
+    return weights

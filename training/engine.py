@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raygen.errors import StageError
+from raygen.errors import ConfigError, StageError
 from training.recipe import LoopConfig
 
 Batch = dict[str, Tensor]
@@ -47,6 +47,16 @@ def learning_rate(config: LoopConfig, progress: float) -> float:
     return config.learning_rate
 
 
+def opening(config: LoopConfig, name: str) -> float:
+    """Return the share of the training from which on a parameter is trained.
+
+    It is the greatest of ``config.unfreeze`` whose key is the name or the beginning of it, up to a
+    dot; 0 where there is none.
+    """
+    shares = (share for key, share in config.unfreeze.items() if f"{name}.".startswith(f"{key}."))
+    return max(shares, default=0.0)
+
+
 class Engine:
     """The objective on this worker, sharded as the ZeRO stage says."""
 
@@ -64,10 +74,13 @@ class Engine:
                 raise StageError(msg)
         self._config = config
         self._device = device
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = parameter_groups(model, config)
+        self._opens = list(groups)
         # betas and epsilon are PyTorch's defaults.
         optimizer = torch.optim.AdamW(
-            trainable, lr=config.learning_rate, weight_decay=config.weight_decay
+            [{"params": parameters} for parameters in groups.values()],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
         )
         deepspeed.init_distributed(
             dist_backend="nccl" if device.type == "cuda" else "gloo", auto_mpi_discovery=False
@@ -96,8 +109,10 @@ class Engine:
         losses
             Mean of each loss over the batches of this worker, detached scalars in float32.
         """
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = learning_rate(self._config, progress)
+        rate = learning_rate(self._config, progress)
+        for group, opens in zip(self._engine.optimizer.param_groups, self._opens, strict=True):
+            # A rate of 0 freezes to the bit under any ZeRO stage: it scales the decay, too.
+            group["lr"] = rate if progress >= opens else 0.0
         means: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
             self._engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
@@ -148,6 +163,27 @@ class Engine:
 
 
 _TAG = "deepspeed"
+
+
+def parameter_groups(model: nn.Module, config: LoopConfig) -> dict[float, list[nn.Parameter]]:
+    """Return the trainable parameters by the share of the training from which on they are trained.
+
+    Raises
+    ------
+    ConfigError
+        If a key of ``config.unfreeze`` names no parameter.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    names: list[str] = []
+    for name, parameter in model.named_parameters():
+        names.append(f"{name}.")
+        if parameter.requires_grad:
+            groups.setdefault(opening(config, name), []).append(parameter)
+    for key in config.unfreeze:
+        if not any(name.startswith(f"{key}.") for name in names):
+            msg = f"loop.unfreeze: no parameter's name begins with {key!r}"
+            raise ConfigError(msg)
+    return groups
 
 
 def _deepspeed_config(config: LoopConfig) -> dict[str, Any]:

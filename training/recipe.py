@@ -59,6 +59,10 @@ class LoopConfig(Section):
     restarts: Annotated[int, Field(ge=0)] = 2
     """Lost workers from which to resume before the training fails."""
 
+    unfreeze: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    """Share of the training from which on parameters are trained, by a dotted part of their names'
+    beginning (``model.blocks.0``); 1 is never. Others are trained from the start."""
+
 
 class Recipe(Section):
     """The part of a recipe that every model has; each model adds ``[data]`` and ``[model]``."""
