@@ -107,7 +107,9 @@ def estimate(config: RunFile) -> None:
 def train(
     model: Annotated[
         str,
-        typer.Argument(help="reconstruction, adapters, planner, spatial, generator or annotation."),
+        typer.Argument(
+            help="reconstruction, adapters, planner, spatial, generator, annotation or transfer."
+        ),
     ],
     recipe: Annotated[Path, typer.Argument(metavar="RUN.toml", help="Recipe of the training.")],
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.")] = None,

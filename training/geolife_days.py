@@ -136,7 +136,7 @@ def _drawn(run: IntArray, stay: IntArray, at_work: BoolArray, seed: int) -> IntA
     length = duration_class(stay * _HALF_HOUR_S)
     score = tables.prior[0] * tables.likelihood[0][:, start // 2, length].transpose(1, 2, 0)
     score[..., HOME] = 0.0
-    score[..., WORK] *= ~at_work.any(1)[:, None]
+    score[..., WORK] *= ~at_work.any(axis=1, keepdims=True)
     edges = np.cumsum(score, axis=-1)
     uniform = seeds.uniforms(seed, "beijing-types", np.arange(len(run)), PLAN_SLOTS)
     point = np.take_along_axis(uniform, run, axis=1)[..., None] * edges[..., -1:]

@@ -9,8 +9,12 @@ as they are in the file.
 
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -100,38 +104,52 @@ def uniforms(name: str, size: int) -> npt.NDArray[np.float64]:
 def table_3(setting: Setting, network: str) -> list[Row]:
     """Return the rows of Table 3's form, by the chain decoder or the slot network."""
     recipe = setting.recipe("transfer" if network == "activities" else "transfer_slots")
-    section = DataSection()
-    survey = load_chains(section, recipe.seed)
     targets = load_target(recipe.target, recipe.seed)
-    known, test = targets["train"], targets["test"]
-    floor = chain_divergences(test.chains, known.chains)
+    known, test = targets["train"], first_expansion(targets["test"])
     markov = fit_markov(known.chains, known.row, np.ones(len(known.row)), GROUP_ROWS)
     draws = uniforms("markov", len(test.chains))[:, : SLOTS + 1]
-    baseline = chain_divergences(test.chains, markov.sample(test.row, draws))
-    name = "chain decoder" if network == "activities" else "slot network"
-    base = load_base(recipe)
-    rows = _survey_rows(survey, base, name) if network == "slots" else _source_rows(survey, base)
+    bounds = (
+        chain_divergences(test.chains, known.chains),
+        chain_divergences(test.chains, markov.sample(test.row, draws)),
+    )
+    rows: list[Row] = []
     if network == "activities":
-        own = held_out(survey, "train", 1)
+        own = held_out(load_chains(DataSection(), recipe.seed), "train", 1)
         found = chain_divergences(test.chains, own.observed, None, own.weight)
-        rows += _table_rows("survey against target", found, test, "NHTS vs SCAG", (floor, baseline))
+        rows += _table_rows("survey against target", found, test, "NHTS vs SCAG", bounds)
         raw = hidden_at_70(test.chains)
         filled = np.where(raw == UNKNOWN, mean_day(known)[None], raw)
         found = chain_divergences(test.chains, filled)
-        rows += _table_rows("target, mean day in hidden slots", found, test, "", (floor, baseline))
-    rows += _on_target(name, "no transfer (M^N)", base, test, (floor, baseline))
+        rows += _table_rows("target, mean day in hidden slots", found, test, "", bounds)
     methods: tuple[Method, ...] = ("unfreezing", "all_at_once", "scratch")
-    for method in methods if network == "activities" else methods[:1]:
-        done = transfer(
-            recipe.model_copy(update={"method": method}), targets, lambda t, c, _: fit_here(t, c)
-        )
-        case = f"{method} (M^S)" if method == "unfreezing" else method
-        rows += _on_target(name, case.replace("_", " "), done.network, test, (floor, baseline))
-    return rows
+    used = methods if network == "activities" else methods[:1]
+    with ProcessPoolExecutor(len(used) + 1, get_context("spawn")) as pool:
+        jobs = [pool.submit(_by_method, recipe, method, bounds) for method in ("", *used)]
+        return rows + [row for job in jobs for row in job.result()]
 
 
-def _source_rows(survey: ChainData, base: Network) -> list[Row]:
-    return _survey_rows(survey, base, "chain decoder")
+def first_expansion(target: Target) -> Target:
+    """Return one day of each person."""
+    return target.take(np.arange(target.persons))
+
+
+def _by_method(
+    recipe: TransferRecipe, method: Method | Literal[""], bounds: tuple[dict[str, float], ...]
+) -> list[Row]:
+    """Return the rows of one method, of the base model where there is none; in a process."""
+    torch.set_num_threads(1)
+    name = "chain decoder" if recipe.network == "activities" else "slot network"
+    targets = load_target(recipe.target, recipe.seed)
+    test = first_expansion(targets["test"])
+    if method == "":
+        base = load_base(recipe)
+        rows = _survey_rows(load_chains(DataSection(), recipe.seed), base, name)
+        return rows + _on_target(name, "no transfer (M^N)", base, test, bounds)
+    done = transfer(
+        recipe.model_copy(update={"method": method}), targets, lambda t, c, _: fit_here(t, c)
+    )
+    case = f"{method} (M^S)" if method == "unfreezing" else method
+    return _on_target(name, case.replace("_", " "), done.network, test, bounds)
 
 
 def _survey_rows(survey: ChainData, base: Network, name: str) -> list[Row]:
@@ -195,32 +213,50 @@ def table_4(setting: Setting, place: str) -> list[Row]:
     recipe = recipe.model_copy(update={"iteration": iteration})
     if place == "bay_area":
         recipe = recipe.model_copy(update={"target": setting.recipe("transfer").target})
+    with ProcessPoolExecutor(len(_SEEDS), get_context("spawn")) as pool:
+        runs = list(pool.map(partial(_by_seed, recipe), _SEEDS))
     targets = load_target(recipe.target, 1)
-    whole = targets["test"].take(np.arange(targets["test"].persons))
+    whole = first_expansion(targets["test"])
     raw = hide(whole, iteration.hidden, 0, "test")
-    found: dict[str, list[list[dict[str, float]]]] = {}
-    kept: list[int] = []
-    for seed in _SEEDS:
-        loop = recipe.loop.model_copy(update={"seed": seed})
-        seeded = recipe.model_copy(update={"seed": seed, "loop": loop})
-        done = transfer(seeded, targets, lambda t, c, _: fit_here(t, c))
-        kept.append(done.best)
-        for number, weights in enumerate(done.models):
-            done.network.load_state_dict(weights)
-            for case, value in _judge(done.network, raw, whole, seed).items():
-                found.setdefault(case, [[] for _ in done.models])[number].append(value)
     known = raw_days(targets, iteration, 1).train
     rows = _bound_rows(place, known, raw, whole)
-    for case, numbers in found.items():
-        for number, values in enumerate(numbers):
+    for case in runs[0].judged[0]:
+        for number in range(iteration.iterations + 1):
+            values = [run.judged[number][case] for run in runs]
             rows += _iteration_rows(place, case, number, values, (known, raw, whole))
-    rows.append(
-        Row(
-            case=f"{place}, Algorithm 1", metric="iteration_kept", value=float(np.mean(kept)),
-            n=len(kept),
-        )
-    )  # fmt: skip
+    rows += [
+        Row(case=f"{place}, Algorithm 1, seed {seed}", metric=metric, value=value)
+        for seed, run in zip(_SEEDS, runs, strict=True)
+        for metric, value in (("iteration_kept", float(run.best)), ("decays_from", run.decays))
+    ]
     return rows
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """What one seed of Algorithm 1 gave."""
+
+    best: int
+    decays: float | None
+    judged: list[dict[str, dict[str, float]]]
+    """By iteration from 0 on; see ``_judge``."""
+
+
+def _by_seed(recipe: TransferRecipe, seed: int) -> SeedRun:
+    """Run Algorithm 1 with a seed; in a process."""
+    torch.set_num_threads(1)
+    targets = load_target(recipe.target, 1)
+    whole = first_expansion(targets["test"])
+    raw = hide(whole, recipe.iteration.hidden, 0, "test")
+    loop = recipe.loop.model_copy(update={"seed": seed})
+    seeded = recipe.model_copy(update={"seed": seed, "loop": loop})
+    done = transfer(seeded, targets, lambda t, c, _: fit_here(t, c))
+    judged: list[dict[str, dict[str, float]]] = []
+    for weights in done.models:
+        done.network.load_state_dict(weights)
+        judged.append(_judge(done.network, raw, whole, seed))
+    worse = done.iterations.decays if done.iterations else None
+    return SeedRun(done.best, None if worse is None else float(worse), judged)
 
 
 def _judge(network: Network, raw: Target, whole: Target, seed: int) -> dict[str, dict[str, float]]:

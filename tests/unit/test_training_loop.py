@@ -12,6 +12,7 @@ from cluster.session import connect
 from raygen import seeds
 from raygen.errors import ClusterError, ConfigError, StageError
 from training.engine import learning_rate
+from training.in_process import fit_here
 from training.loop import FitResult, fit
 
 cloudpickle.register_pickle_by_value(fitting_task)  # workers have no tests/ on their path
@@ -185,3 +186,25 @@ def test_cuda_comes_close_to_the_cpu(stage, fitted, tmp_path):
     found = fit(regression(), config, tmp_path)
     want = [row["validation_total"] for row in fitted.curve]
     assert [row["validation_total"] for row in found.curve] == pytest.approx(want, rel=1e-2)
+
+
+def test_parts_open_when_the_recipe_says_under_sharding(tmp_path):
+    config = LOOP.model_copy(update={"workers": 2, "unfreeze": {"layer": 1.0, "out.bias": 0.6}})
+    found = fit(regression(), config, tmp_path).tensors
+    torch.manual_seed(int(seeds.key(LOOP.seed, "training", 0, 0)[0]) % 2**63)
+    start = regression().model().state_dict()
+    for name in ("layer.weight", "layer.bias"):
+        torch.testing.assert_close(found[name], start[name], rtol=0, atol=0)
+    for name in ("out.weight", "out.bias"):
+        assert not torch.equal(found[name], start[name])
+
+
+def test_steps_in_this_process_are_those_of_one_worker(tmp_path):
+    config = LOOP.model_copy(update={"unfreeze": {"layer.bias": 0.5}})
+    shared, here = fit(regression(), config, tmp_path), fit_here(regression(), config)
+    for name, value in shared.tensors.items():
+        torch.testing.assert_close(here.tensors[name], value, rtol=1e-4, atol=1e-6)
+    assert [row["validation_total"] for row in here.curve] == pytest.approx(
+        [row["validation_total"] for row in shared.curve], rel=1e-4
+    )
+    assert here.best_epoch == shared.best_epoch
