@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from ray.exceptions import RayError
 
 from cluster.session import connect
@@ -161,6 +162,8 @@ def _steps(
 
 def _prepare(traces: str, city: str, output: str, config: TraceConfig, until: Until) -> Follow:
     """Open and check all that the run needs, short of the cluster."""
+    if until != "stays":
+        _check_pois(Path(city) / "pois.parquet")
     place = Path(open_city(city).path)
     card = parse(tomllib.loads((place / CARD).read_text()), CityCard, str(place / CARD))
     if until != "stays":
@@ -176,6 +179,13 @@ def _prepare(traces: str, city: str, output: str, config: TraceConfig, until: Un
     bounds = config.bounds or card.bbox
     job = Job(found, config, bounds, card.time_zone, output, buckets)
     return Follow(job, config, place, card.crs)
+
+
+def _check_pois(path: Path) -> None:
+    """Refuse a city's file of POIs without rows; one that is not there is open_city's to refuse."""
+    if path.is_file() and pq.read_metadata(path).num_rows == 0:
+        msg = f"{path}: activities are inferred from POIs, got none; --until stays does without"
+        raise DataError(msg)
 
 
 def _identity(follow: Follow, until: Until) -> dict[str, Any]:

@@ -123,3 +123,20 @@ def at_pois_of_type(truth: Truth, index: PoiIndex, zone_of_poi: IntArray, seed: 
     moved = poi >= 0
     xy[moved] = np.asarray(index.tree.data)[poi[moved]]
     return replace(truth, poi=poi, stays=replace(truth.stays, xy=xy))
+
+
+def with_habits(truth: Truth, share: float, seed: int) -> Truth:
+    """Have people go back to where they first did a type at a POI, with this probability.
+
+    Without it a generated person goes to another shop each time, and no place is visited twice but
+    home, work and school.
+    """
+    code = len(ACTIVITY_TYPES)
+    at = np.flatnonzero((truth.poi >= 0) & (truth.kind != WORK) & (truth.kind != SCHOOL))
+    key = truth.person_id[at] * code + truth.kind[at]
+    _, first, back = np.unique(key, return_index=True, return_inverse=True)
+    again = seeds.stream(seed, "inference habits").random(len(at)) < share
+    source = np.where(again, at[first[back]], at)
+    xy, poi = truth.stays.xy.copy(), truth.poi.copy()
+    xy[at], poi[at] = truth.stays.xy[source], truth.poi[source]
+    return replace(truth, poi=poi, stays=replace(truth.stays, xy=xy))

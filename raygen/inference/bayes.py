@@ -1,18 +1,19 @@
 """Types of visits to one place, together: the Bayesian part of DataFusion 4.1.1; compiled.
 
-A place has a type U for the person, with P(U) ∝ P(T)·P(x̄ | T). A visit v is of that type with
-probability ρ (``consistency``), else of a type of its own, with P(T)·P(x_v | T); its start
-and duration follow L_v(T) = P(S_v, d_v | T). So a visit alone has
+A visit alone has
 
-    P(T | POI, S, d) ∝ P(S, d | T) · P(T) · P(x | T)
+    P(T | POI, S, d) ∝ w(T) · P(x | T),   w(T) = P(T) · P(S, d | T)
 
-and of many visits each says something of the others: a person who spends every Sunday morning at a
-place is at worship there also on the one Sunday that was short, while the lunch at the gym's
-café can still be a meal. The graph is a star, so the sums over all combinations are exact
-(Pearl's belief propagation), with m_v(U) = ρ·L_v(U) + (1 − ρ)·Σ_T π_v(T)·L_v(T) the message of a
-visit and π_v(T) ∝ P(T)·P(x_v | T):
+and of many visits to a place each says something of the others: a person who spends every Sunday
+morning at a place is at worship there also on the one Sunday that was short, while the lunch at
+the gym's café can still be a meal. The place has a type U for the person, told by its mean point,
+P(U) ∝ P(x̄ | U). A visit v is of that type with probability ρ (``consistency``), else of a type of
+its own, π_v(T) ∝ P(x_v | T). Activities of type T come at the rate P(T), so that each visit counts
+w_v(T): what is often visited is of types that are often done. The graph is a star, so the sums over
+all combinations are exact (Pearl's belief propagation), with the message of a visit
+m_v(U) = ρ·w_v(U) + (1 − ρ)·Σ_T π_v(T)·w_v(T):
 
-    P(T_v | all) ∝ L_v(T) · Σ_U P(U) · Π_{w≠v} m_w(U) · [ρ·1(T = U) + (1 − ρ)·π_v(T)]
+    P(T_v | all) ∝ w_v(T) · [ρ·Q_v(T) + (1 − ρ)·π_v(T)],   Q_v(U) ∝ P(x̄ | U) · Π_{u≠v} m_u(U)
 
 Visits are taken as independent given the type, which habits are not; ρ < 1 bounds what they add.
 """
@@ -22,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
+from raygen.taxonomy import SCHOOL, WORK
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -67,22 +70,20 @@ def posteriors(
     for place in range(len(start) - 1):
         rows = order[start[place] : start[place + 1]]
         own = np.empty((len(rows), types))
+        rate = np.empty((len(rows), types))
         message = np.empty((len(rows), types))
         belief = evidence.place[place].copy()
         for at in range(len(rows)):
             row = rows[at]
-            own[at] = _shares(evidence.prior[row] + evidence.visit[row])
-            belief += evidence.prior[row] / len(rows)
-            likelihood = np.exp(evidence.time[row])
-            free = (own[at] * likelihood).sum()
-            message[at] = np.log(consistency * likelihood + (1 - consistency) * free)
+            own[at] = _shares(evidence.visit[row])
+            rate[at] = np.exp(evidence.prior[row] + evidence.time[row])
+            free = (own[at] * rate[at]).sum()
+            message[at] = np.log(consistency * rate[at] + (1 - consistency) * free)
             belief += message[at]
         for at in range(len(rows)):
-            row = rows[at]
             others = _shares(belief - message[at])
-            mixed = consistency * others + (1 - consistency) * own[at]
-            weight = np.exp(evidence.time[row]) * mixed
-            out[row] = weight / weight.sum()
+            weight = rate[at] * (consistency * others + (1 - consistency) * own[at])
+            out[rows[at]] = weight / weight.sum()
     return out
 
 
@@ -94,9 +95,11 @@ def _shares(log_weight: FloatArray) -> FloatArray:
 
 @njit(cache=True, nogil=True)
 def place_scores(evidence: Evidence, order: IntArray, start: IntArray) -> FloatArray:
-    """Return ln P(T)·P(x̄ | T)·Π P(S_v, d_v | T) of places, shape (Q, 15): one type for all visits.
+    """Return how well places fit one type for all their visits, ln of shape (Q, 15).
 
-    P(T) is the geometric mean over the visits.
+    P(x̄ | T)·Π P(T)·P(S_v, d_v | T): each visit has P(T), as types that recur are at places that do.
+    Work and school have P(work) + P(school) for each visit and their own share of it once, as who
+    goes to the one today does not choose between them tomorrow.
     """
     places, types = evidence.place.shape
     out = evidence.place.copy()
@@ -104,6 +107,12 @@ def place_scores(evidence: Evidence, order: IntArray, start: IntArray) -> FloatA
         count = start[place + 1] - start[place]
         for at in range(start[place], start[place + 1]):
             row = order[at]
+            prior = evidence.prior[row]
+            either = np.log(np.exp(prior[WORK]) + np.exp(prior[SCHOOL]))
             for kind in range(types):
-                out[place, kind] += evidence.time[row, kind] + evidence.prior[row, kind] / count
+                out[place, kind] += evidence.time[row, kind]
+                if kind in (WORK, SCHOOL):
+                    out[place, kind] += either + (prior[kind] - either) / count
+                else:
+                    out[place, kind] += prior[kind]
     return out

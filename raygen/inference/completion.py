@@ -18,7 +18,7 @@ from numba import njit
 
 from raygen import seeds
 from raygen.config import ComputeConfig
-from raygen.inference.infer import read_clock
+from raygen.inference.infer import BASES, TOP, read_clock
 from raygen.inference.people import PROFILES, classify, draw_profiles, person_keys
 from raygen.inference.settings import TraceConfig
 from raygen.inference.temporal import Temporal
@@ -26,7 +26,7 @@ from raygen.schema import CATEGORY, category
 from raygen.stages.chains import DRAWS, UNKNOWN, ChainModels, complete_days, load_chain_models
 from raygen.stay_points.buckets import coded, mixed
 from raygen.stay_points.days import last_day
-from raygen.taxonomy import SLOT_S, SLOTS
+from raygen.taxonomy import SCHOOL, SLOT_S, SLOTS
 
 IntArray = npt.NDArray[np.int64]
 ChainArray = npt.NDArray[np.int8]
@@ -95,7 +95,7 @@ def complete_chains(
     person, ids = coded(activities.column("person_id"))
     start, end = read_clock(activities, time_zone)
     ranked = activities.column("activity_types").combine_chunks().flatten().to_numpy()
-    kind = np.ascontiguousarray(ranked.reshape(len(person), -1)[:, 0])
+    kind = np.ascontiguousarray(ranked.reshape(-1, TOP)[:, 0])
     owner = pc.call_function("index_in", [days.column("person_id")], pc.SetLookupOptions(ids))
     row = owner.to_numpy().astype(np.int64)
     date = days.column("date").cast(pa.int32()).to_numpy().astype(np.int64)
@@ -103,7 +103,7 @@ def complete_chains(
     first = np.searchsorted(person, np.arange(len(ids) + 1))
     observed = slot_types(stay, (row, date), first, (last_day(start, end), kind))
     keys = person_keys(ids)
-    profile = classify(person, kind, np.maximum(end - start, 0), len(ids))
+    profile = classify(person, _by_rule(activities), end - start, len(ids))
     people = draw_profiles(profile, keys, temporal, config.seed)[row]
     known = with_ways(observed, config.inference.travel_min * 60 // SLOT_S)
     day_keys = mixed(keys[row].view(np.uint64) + date.view(np.uint64) * _GOLDEN) >> np.uint64(1)
@@ -127,6 +127,14 @@ def complete_chains(
         _lists(seen, schema.field("observed").type),
     ]
     return pa.table(columns, schema=schema)
+
+
+def _by_rule(activities: pa.Table) -> ChainArray:
+    """Return the types of stays that have them by a rule, ``UNKNOWN`` for the others, (S,)."""
+    words = activities.column("basis").cast(pa.string())
+    code = pc.call_function("index_in", [words], pc.SetLookupOptions(pa.array(BASES)))
+    basis = code.to_numpy().astype(np.int8)
+    return np.where(basis <= SCHOOL, basis, UNKNOWN).astype(np.int8)
 
 
 def slot_types(

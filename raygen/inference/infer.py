@@ -15,7 +15,14 @@ from raygen.errors import DataError
 from raygen.inference.bayes import Evidence, place_scores, posteriors, visits_by_place
 from raygen.inference.places import Places, find_places
 from raygen.inference.pois import PoiIndex, covered, log_place
-from raygen.inference.rules import find_anchors, find_homes, limits, use_of_places
+from raygen.inference.rules import (
+    clock_hours,
+    find_anchors,
+    find_homes,
+    limits,
+    stay_anchors,
+    use_of_places,
+)
 from raygen.inference.settings import InferenceConfig
 from raygen.inference.temporal import Temporal, log_tables
 from raygen.schema import CATEGORY, category
@@ -117,7 +124,7 @@ def infer(stays: Stays, index: PoiIndex, temporal: Temporal, config: InferenceCo
     anchors = _anchors(stays, places, index, place_scores(first, order, start), config)
     known = Evidence(_of_person(prior, stays.person_start, anchors, config), time, *first[2:])
     probability = posteriors(known, order, start, config.consistency)
-    basis = _basis(places, anchors)
+    basis = _basis(stays, places, anchors, config)
     probability[basis != _BAYES] *= 1 - config.rule_confidence
     ruled = np.flatnonzero(basis != _BAYES)
     probability[ruled, basis[ruled]] += config.rule_confidence
@@ -151,13 +158,18 @@ def _of_person(
     return adjusted
 
 
-def _basis(places: Places, anchors: IntArray) -> npt.NDArray[np.int8]:
-    """Return by which rule each stay has its type: its place is an anchor, or none."""
-    kind = np.full(len(places.xy), _BAYES, np.int8)
-    for code in (SCHOOL, WORK, HOME):
-        known = anchors[:, code]
-        kind[known[known >= 0]] = code
-    return kind[places.of_stay]
+def _basis(
+    stays: Stays, places: Places, anchors: IntArray, config: InferenceConfig
+) -> npt.NDArray[np.int8]:
+    """Return by which rule each stay has its type: it is at an anchor, or at none."""
+    found = stay_anchors(
+        (stays.start_s, stays.end_s),
+        places.of_stay,
+        (places.xy, stays.person_start, anchors),
+        clock_hours(config),
+        limits(config),
+    )
+    return np.where(found < 0, _BAYES, found).astype(np.int8)
 
 
 def infer_activities(

@@ -1,7 +1,8 @@
 """Who an anonymous person may be: the rules of DataFusion 6.1.1.
 
-Who is seen at school is a student, who is else seen at work a worker; others are unclassified. The
-rules say no more than that: sex and age, and all of the unclassified, are drawn from the shares of
+Who is seen at school is a student, who is else seen at work a worker; others are unclassified. Seen
+is who has the place by a rule (``rules``): a stay that Bayes takes for work makes no worker, as the
+paper leaves people unclassified rather than wrongly classified. The rules say no more than that: sex and age, and all of the unclassified, are drawn from the shares of
 the survey's persons of that kind (``temporal.json``, ``profile_shares``), by the person's id alone.
 The output says which rule there was, so that drawn profiles can be left out.
 """
@@ -36,8 +37,8 @@ def classify(
     Parameters
     ----------
     owner, kind, seconds
-        Person, activity type and duration of each stay, shape (S,). Stays under an hour do not
-        count.
+        Person, activity type by a rule (-1 without one) and duration of each stay, shape (S,).
+        Stays under an hour do not count.
     persons
         How many there are, N.
     """

@@ -9,8 +9,15 @@ for an hour and a half) or was once seen for long (four hours; a school three), 
 home. School days end: a school's mean day is ten hours at most, and it has an education POI in
 reach that makes P(x̄ | school) higher than without any. As the person's age is not known, a
 candidate is work or school, or neither, by the same evidence as all other types: POIs, start hours
-and durations of all its visits together. Of the candidates that are of a type, the one with the
-most weekday daytime is the person's; others stay with Bayes.
+and durations of all its visits together, each visit with P(T): places that recur are of types that
+recur. Of the candidates that are of a type, the one with the most weekday daytime is the person's;
+others stay with Bayes.
+
+*Sites*. All visits to an anchor have its type. A stay elsewhere within ``site_m`` of it, in which
+stay points cannot be told apart (δs of Algorithm 4), has it too where it is long enough by the rule
+itself: two hours of a night are spent at home, two of a weekday at work. Without this the rooms of
+a campus that a drifting centroid shows as three places would be one work place and two of the
+unknown.
 """
 
 from typing import NamedTuple
@@ -52,6 +59,8 @@ class Limits(NamedTuple):
     night_s: float
     recurrence: int
     recurrence_share: float
+    site_m: float
+    night_share: float
 
 
 def limits(config: InferenceConfig) -> Limits:
@@ -64,6 +73,8 @@ def limits(config: InferenceConfig) -> Limits:
         night_s=config.home_night_h * _HOUR_S,
         recurrence=config.recurrence,
         recurrence_share=config.recurrence_share,
+        site_m=config.site_m,
+        night_share=config.work_night_share,
     )
 
 
@@ -90,10 +101,14 @@ def use_of_places(
     use = Use(
         np.zeros(places), np.zeros(places), np.zeros(places, np.int64), np.zeros(persons, np.int64)
     )
-    night = (config.night[0] * _HOUR_S, config.night[1] * _HOUR_S)
-    day = (config.day[0] * _HOUR_S, config.day[1] * _HOUR_S)
-    _measure(span, of_stay, starts, (night, day), use)
+    _measure(span, of_stay, starts, clock_hours(config), use)
     return use
+
+
+def clock_hours(config: InferenceConfig) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return when night and day begin and end, in seconds after midnight."""
+    night = (config.night[0] * _HOUR_S, config.night[1] * _HOUR_S)
+    return night, (config.day[0] * _HOUR_S, config.day[1] * _HOUR_S)
 
 
 @njit(cache=True, nogil=True)
@@ -182,6 +197,10 @@ def find_anchors(
             if home[person] >= 0:
                 east, north = xy[place] - xy[home[person]]
                 away = np.sqrt(east * east + north * north)
+            if use.night_s[place] > thresholds.night_share * (
+                use.night_s[place] + use.day_s[place]
+            ):
+                continue
             seen = (use.day_s[place], use.days[place], use.observed[person])
             if away > thresholds.reach_m[which] or not _recurs(seen, which, thresholds):
                 continue
@@ -210,3 +229,69 @@ def _recurs(seen: tuple[float, int, int], which: int, thresholds: Limits) -> boo
         return False
     often = days >= thresholds.recurrence and days >= thresholds.recurrence_share * observed
     return mean >= (thresholds.often_s[which] if often else thresholds.once_s[which])
+
+
+@njit(cache=True, nogil=True)
+def stay_anchors(
+    span: tuple[IntArray, IntArray],
+    of_stay: IntArray,
+    where: tuple[FloatArray, IntArray, IntArray],
+    hours: tuple[tuple[float, float], tuple[float, float]],
+    thresholds: Limits,
+) -> npt.NDArray[np.int8]:
+    """Return which anchor each stay is at: HOME, WORK, SCHOOL, or -1 for none; shape (S,).
+
+    Parameters
+    ----------
+    span
+        Start and end of each stay, seconds on the city's clock, shape (S,).
+    of_stay
+        Place of each stay, shape (S,).
+    where
+        Points of places; first stay of each person, shape (N + 1,); home, work and school of each
+        person, rows of places, -1 where there is none, shape (N, 3).
+    hours
+        Night and day, in seconds; see ``clock_hours``.
+    thresholds
+        See ``limits``.
+    """
+    xy, first, anchors = where
+    out = np.full(len(of_stay), -1, np.int8)
+    for person in range(len(anchors)):
+        for stay in range(first[person], first[person + 1]):
+            here = of_stay[stay]
+            for kind in (HOME, WORK, SCHOOL):
+                if anchors[person, kind] == here:
+                    out[stay] = kind
+                    break
+            if out[stay] >= 0:
+                continue
+            night_s, day_s = _seconds(span[0][stay], span[1][stay], hours)
+            for kind in (HOME, WORK, SCHOOL):
+                place = anchors[person, kind]
+                if place < 0:
+                    continue
+                long = night_s >= thresholds.night_s
+                if kind != HOME:
+                    asleep = night_s > thresholds.night_share * (night_s + day_s)
+                    long = day_s >= thresholds.often_s[kind - WORK] and not asleep
+                east, north = xy[here] - xy[place]
+                if long and east * east + north * north <= thresholds.site_m**2:
+                    out[stay] = kind
+                    break
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _seconds(
+    start: int, end: int, hours: tuple[tuple[float, float], tuple[float, float]]
+) -> tuple[float, float]:
+    """Return the seconds of a stay in nights, and in the daytime of weekdays."""
+    night_s, day_s = 0.0, 0.0
+    for date in range(start // DAY_S, end // DAY_S + 1):
+        since = max(start - date * DAY_S, 0)
+        until = min(end - date * DAY_S, DAY_S)
+        night_s += _within(since, until, hours[0][0], hours[0][1])
+        if (date + _THURSDAY) % 7 < _SATURDAY:
+            day_s += _within(since, until, hours[1][0], hours[1][1])
+    return night_s, day_s

@@ -59,8 +59,13 @@ class InferenceConfig(Section):
     """Stays of a person within this of a place's mean point are visits to it, in metres: five
     standard deviations of a GPS of 20 m, and about the size of an H3 cell of resolution 10."""
 
-    consistency: Annotated[float, Field(ge=0, lt=1)] = 0.8
-    """ρ: probability that a visit has the type that its place has for the person."""
+    consistency: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """ρ: probability that a visit has the type that its place has for the person; 0 takes visits
+    by themselves."""
+
+    site_m: Annotated[float, Field(ge=0, le=5000)] = 300.0
+    """Within this of home, work or school a stay that is long by the rule is there too, in metres;
+    δs of the stay points."""
 
     night: tuple[Hour, Hour] = (22.0, 6.0)
     """Hours in which people are at home, on the city's clock."""
@@ -92,6 +97,10 @@ class InferenceConfig(Section):
     work_km: Annotated[float, Field(gt=0)] = 200.0
     """Farthest that a work place is from home, in kilometres."""
 
+    work_night_share: Share = 0.25
+    """Largest share of night in the hours, of the night and of weekday daytime, at work or school:
+    who sleeps there lives there."""
+
     recurrence: Annotated[int, Field(ge=2)] = 2
     """Weekdays on which a place is visited to count as one that recurs."""
 
@@ -104,7 +113,7 @@ class InferenceConfig(Section):
     second_home: Share = 0.02
     """Factor of P(home) away from the home that was found."""
 
-    second_work: Share = 0.25
+    second_work: Share = 0.1
     """Factor of P(work) away from the work place that was found."""
 
     second_school: Share = 0.1

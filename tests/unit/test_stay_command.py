@@ -45,6 +45,31 @@ def test_an_unknown_threshold_gets_its_nearest(capsys, place):
     assert "stays.toml: unknown key 'radius'; did you mean 'radius_m'?" in line
 
 
+def test_an_unknown_last_step_is_named(capsys, place):
+    line = failure(capsys, place, until="activity")
+    assert line == "error: until: must be stays, activities, chains, got 'activity'"
+
+
+def test_missing_weights_are_named(capsys, place):
+    (place / "weights.toml").write_text(f"weights = '{place / 'none'}'\n")
+    line = failure(capsys, place, config=place / "weights.toml")
+    assert "none/reconstruction" in line
+
+
+def test_a_city_without_pois_is_named(capsys, place, tmp_path):
+    tinycity.build(tmp_path / "bare")
+    pois = pq.read_table(tmp_path / "bare" / "pois.parquet")
+    pq.write_table(pois.slice(0, 0), tmp_path / "bare" / "pois.parquet")
+    line = failure(capsys, place, city=tmp_path / "bare")
+    assert "pois.parquet: activities are inferred from POIs, got none" in line
+
+
+def test_an_unknown_threshold_of_the_inference_gets_its_nearest(capsys, place):
+    (place / "rules.toml").write_text("[inference]\nwork = 2\n")
+    line = failure(capsys, place, config=place / "rules.toml")
+    assert "unknown key 'inference.work'; did you mean 'work_h'?" in line
+
+
 def test_an_output_that_cannot_be_written_is_named(capsys, place):
     (place / "file").touch()
     assert "file/out: cannot be written" in failure(capsys, place, output=place / "file" / "out")
