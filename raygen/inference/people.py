@@ -2,9 +2,10 @@
 
 Who is seen at school is a student, who is else seen at work a worker; others are unclassified. Seen
 is who has the place by a rule (``rules``): a stay that Bayes takes for work makes no worker, as the
-paper leaves people unclassified rather than wrongly classified. The rules say no more than that: sex and age, and all of the unclassified, are drawn from the shares of
-the survey's persons of that kind (``temporal.json``, ``profile_shares``), by the person's id alone.
-The output says which rule there was, so that drawn profiles can be left out.
+paper leaves people unclassified rather than wrongly classified. The rules say no more than that:
+sex and age, and all of the unclassified, are drawn from the shares of the survey's persons of that
+kind (``temporal.json``, ``profile_shares``), by the person's id alone. The output says which rule
+there was, so that drawn profiles can be left out.
 """
 
 import numpy as np

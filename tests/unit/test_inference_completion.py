@@ -92,13 +92,14 @@ def test_a_day_does_not_depend_on_who_else_is_there(models):
 
 def test_the_shipped_network_completes_a_workers_day():
     models = load_chain_models(SHIPPED, ComputeConfig())
-    stays = table((7, 3, 0, 7), (4, 3, 7.5, 12), (4, 3, 13.5, 17), (7, 3, 17.5, 24))
+    stays = table((7, 3, 0, 6), (4, 3, 8, 17), (7, 3, 17.5, 24))
     (day,) = chains(stays, models).to_pylist()
     slots = np.array(day["slots"])
-    assert (slots[:30] == HOME).all()  # half an hour of the way to work counts to home
-    assert (slots[30:48] == WORK).all()
-    assert (slots[54:70] == WORK).all()
+    assert (slots[:24] == HOME).all()
+    assert (slots[24:32] >= 0).all()  # the network's
+    assert (slots[32:70] == WORK).all()  # the way home counts to work
     assert (slots[70:] == HOME).all()
+    assert np.flatnonzero(~np.array(day["observed"])).tolist() == [*range(24, 32), 68, 69]
 
 
 def test_no_days_have_no_chains(models):
