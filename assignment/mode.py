@@ -9,8 +9,8 @@ County): a[m] += log(share wanted / share found), until they meet. All purposes 
 A mode is open to a tour only if
 
 * car_driver: the person is 16 or over and a car of the household is at home when the tour leaves.
-  Cars go to tours in the order of their planned arrivals at the first stop; a tour that finds none
-  is drawn among the other modes;
+  Tours to work choose first, then the others, each in the order of their arrivals at the first
+  stop; a tour that finds no car is drawn among the other modes;
 * walk, bike: no trip of the tour is over 5 or 15 km;
 * every trip fits between the planned arrivals with the least stay; if no mode does, this is waived.
 
@@ -142,16 +142,24 @@ def _purpose(plan: Plan, first: int, stop: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _tours(plan: Plan, homes: Homes, household: int, escort: Int64Array) -> Int64Array:
-    """Return the tours of a household that no escort decides, by arrival at their first stop.
+def _after(plan: Plan, tour: Int64Array, work: int, first: int) -> bool:
+    """Return whether a tour chooses after one to work or not with its first stop at ``first``."""
+    if tour[3] != work:
+        return tour[3] < work
+    return plan.planned[tour[0]] > plan.planned[first]
 
-    Shape (T, 3): first activity, the home activity at the end, person.
+
+@njit(cache=True, nogil=True)
+def _tours(plan: Plan, homes: Homes, household: int, escort: Int64Array) -> Int64Array:
+    """Return the tours of a household that no escort decides, in the order of their choice.
+
+    Shape (T, 4): first activity, the home activity at the end, person, whether it is to work.
     """
     count = 0
     members = homes.member[homes.start[household] : homes.start[household + 1]]
     for person in members:
         count += plan.person_start[person + 1] - plan.person_start[person]
-    found = np.empty((count, 3), np.int64)
+    found = np.empty((count, 4), np.int64)
     tours = 0
     for person in members:
         first = plan.person_start[person]
@@ -161,10 +169,12 @@ def _tours(plan: Plan, homes: Homes, household: int, escort: Int64Array) -> Int6
             elif plan.type[k] == HOME:
                 if escort[k] < 0:
                     at = tours
-                    while at > 0 and plan.planned[found[at - 1, 0]] > plan.planned[first]:
+                    work = int(_purpose(plan, first, k) == WORK)
+                    while at > 0 and _after(plan, found[at - 1], work, first):
                         found[at] = found[at - 1]
                         at -= 1
                     found[at, 0], found[at, 1], found[at, 2] = first, k, person
+                    found[at, 3] = work
                     tours += 1
                 first = k + 1
     return found[:tours]
@@ -209,13 +219,18 @@ def _say(
 
 
 @njit(cache=True, nogil=True)
-def _free_car(free_at: Int64Array, leaves: float) -> int:
-    """Return the car last returned before a departure; -1 where all are out."""
-    best = -1
-    for car in range(len(free_at)):
-        if free_at[car] <= leaves and (best < 0 or free_at[car] > free_at[best]):
-            best = car
-    return best
+def _free_car(used: Int64Array, cars: int, leaves: int, comes: int) -> int:
+    """Return the first car that no tour so far uses between two times; -1 where there is none.
+
+    ``used`` are the tours' car, departure and return.
+    """
+    for car in range(cars):
+        free = True
+        for tour in used:
+            free &= tour[0] != car or tour[1] > comes or tour[2] < leaves
+        if free:
+            return car
+    return -1
 
 
 @njit(cache=True, nogil=True)
@@ -264,8 +279,8 @@ def choose_modes(  # noqa: PLR0913, PLR0917 - what is travelled, who travels, an
     car = np.full(len(plan.type), -1, np.int64)
     riders = _riders(escort)
     for household in range(len(homes.start) - 1):
-        free_at = np.full(homes.cars[household], -1, np.int64)
-        tours = _tours(plan, homes, household, escort)
+        tours, drives = _tours(plan, homes, household, escort), 0
+        used = np.empty((len(tours), 3), np.int64)
         for tour in tours:
             first, k, person = int(tour[0]), int(tour[1]), int(tour[2])
             young, old = bool(travellers.young[person]), bool(travellers.old[person])
@@ -278,13 +293,16 @@ def choose_modes(  # noqa: PLR0913, PLR0917 - what is travelled, who travels, an
             say, trips = _say(plan, legs, coefficients, riders, flags[2], tour)
             if trips > 0:
                 value = 0.5 * (value + say)
-            taken = _free_car(free_at, float(plan.planned[first]) - np.ceil(legs.car_s[first]))
+            leaves = int(plan.planned[first] - np.ceil(legs.car_s[first]))
+            taken = _free_car(used[:drives], homes.cars[household], leaves, plan.planned[k])
             driver = bool(travellers.driver[person]) and taken >= 0
             usable = _usable(plan, legs, first, k + 1, driver, min_stay_s)
             draw = unit(keys[person], counter(plan.day[k], plan.sequence[k], USE_MODE))
             chosen = draw_mode(value, usable, draw)
             if chosen == CAR_DRIVER:
-                car[first], free_at[taken] = taken, plan.planned[k]
+                car[first] = taken
+                used[drives, 0], used[drives, 1], used[drives, 2] = taken, leaves, plan.planned[k]
+                drives += 1
             for leg in range(first, k + 1):
                 mode[leg] = chosen
                 seconds = mode_s(chosen, legs.km[leg], legs.car_s[leg])

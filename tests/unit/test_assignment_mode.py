@@ -123,3 +123,42 @@ def test_reference_is_whole() -> None:
 def test_the_longest_trip_decides_for_the_tour() -> None:
     np.testing.assert_array_equal(draw([0, 12, 1])[:, 1], draw([0, 12, 12])[:, 1])
     assert (draw([0, 12, 1])[:, 1] != draw([0, 1, 1])[:, 1]).any()
+
+
+def test_members_share_the_car_and_work_comes_first() -> None:
+    plan, legs = day([0, 8, 8], [0.0, 9.0, 17.0], [HOME, 8, HOME])
+    kinds, times = plan.type.reshape(N, 3), plan.planned.reshape(N, 3)
+    kinds[1::2, 1] = WORK
+    times[1::2, 1] += 1800  # to work leaves later, and has the car
+    homes = placing.apart(N)._replace(start=np.arange(0, N + 1, 2), cars=np.ones(N // 2, int))
+    flags = {name: np.zeros(N, bool) for name in ("young", "old", "no_car")}
+    travellers = Travellers(**flags, driver=np.ones(N, bool))
+    keys, none = person_keys(0, "test", np.arange(N)), np.full(3 * N, -1)
+    rows = REFERENCE.mode_coefficients
+    mode, _, car = choose_modes(plan, legs, travellers, homes, none, rows, keys, 300)
+    worker, other = (mode.reshape(N, 3)[start::2, 1] == CAR_DRIVER for start in (1, 0))
+    assert worker.mean() > 0.5
+    assert not (worker & other).any()
+    assert (other & ~worker).any()
+    assert ((car >= 0).reshape(N, 3)[:, 1] == (mode.reshape(N, 3)[:, 1] == CAR_DRIVER)).all()
+    cars = homes._replace(cars=np.full(N // 2, 2))
+    both = choose_modes(plan, legs, travellers, cars, none, rows, keys, 300)[0].reshape(N, 3)[:, 1]
+    assert ((both[::2] == CAR_DRIVER) & (both[1::2] == CAR_DRIVER)).any()
+
+
+def test_a_child_rides_where_its_escort_drives() -> None:
+    plan, legs = day([0, 8, 8], [0.0, 9.0, 17.0], [HOME, 8, HOME])
+    homes = placing.apart(N)._replace(start=np.arange(0, N + 1, 2), cars=np.ones(N // 2, int))
+    flags = {name: np.zeros(N, bool) for name in ("young", "old", "no_car")}
+    travellers = Travellers(**flags, driver=np.arange(N) % 2 == 0)
+    rows = np.arange(3 * N).reshape(N, 3)
+    escort = np.full((N, 3), -1)
+    escort[1::2, 1:] = rows[::2, 1:]
+    keys = person_keys(0, "test", np.arange(N))
+    mode, seconds, _ = choose_modes(
+        plan, legs, travellers, homes, escort.ravel(), REFERENCE.mode_coefficients, keys, 300
+    )
+    adult, child = mode.reshape(N, 3)[::2, 1:], mode.reshape(N, 3)[1::2, 1:]
+    assert set(np.unique(adult)) >= {CAR_DRIVER, TRANSIT}
+    np.testing.assert_array_equal(child, np.where(adult == CAR_DRIVER, CAR_PASSENGER, adult))
+    np.testing.assert_array_equal(*(seconds.reshape(N, 3)[start::2] for start in (0, 1)))
