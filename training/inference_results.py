@@ -296,11 +296,11 @@ _NOTES = [
     "place but home, work and school is visited twice.",
     "accuracy_at_paper_mix: accuracies of mandatory and other stays weighted by the paper's test "
     "set, of which 86 % were mandatory.",
-    "Missed: over all stays accuracy and F1 are below the paper's 0.917 and 0.923 (six in ten stays "
-    "here are mandatory, there 86 %; at the paper's mix accuracy is above), and school, healthcare "
-    "and worship are below its own, nearly all of it the oracle's loss too: schools that are at no "
-    "school POI and last as long as work, and types that share POIs and hours (a meal with friends "
-    "is social or a meal out). Of persons called workers one in five is not.",
+    "Missed: over all stays accuracy and F1 are below the paper's 0.917 and 0.923 (62 % of the "
+    "stays here are mandatory, there 86 %; at the paper's mix accuracy is above), and school, "
+    "healthcare and worship are below its own, most of it the oracle's loss too. On the other "
+    "population school was lost to work and pickup_drop, worship to social, healthcare to shopping "
+    "and work. Of persons called workers one in five is not.",
     "Inferring visits to a place together (ρ = 0.4) adds nothing here that could be told from "
     "chance; ρ = 0.8 lost half a point on the other population. All days of a person (the rules) "
     "are what gains: see every stay by itself.",
