@@ -288,8 +288,9 @@ _NOTES = [
     "survey that day chains and temporal likelihoods were both fitted to (train split). Persons "
     "and draws differ, and settings were chosen on another population (seed 11), though an "
     "earlier run on this one showed that ρ = 0.8 lost and had ρ looked at again there. So the "
-    "figures say how well the inference undoes a process like the one that it assumes; the paper's are on "
-    "362 people of a household survey with real POIs, and are not comparable as such.",
+    "figures say how well the inference undoes a process like the one that it assumes; the "
+    "paper's are on 362 people of a household survey with real POIs, and are not comparable as "
+    "such.",
     "POIs by type: each activity at a POI of its zone drawn by P(type | POI). POIs by category: "
     "the points of `raygen generate`, drawn by UniMob's category, under which a worshipper may be "
     "at a hairdresser; there the POI says the wrong thing, to the oracle too.",
