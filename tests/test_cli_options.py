@@ -11,7 +11,7 @@ OPTIONS = {
     "estimate": ["RUN.toml"],
     "evaluate": ["--city", "--generated", "--json", "--reference", "PRESET"],
     "generate": ["--address", "--agents", "--output", "--resume", "--seed", "RUN.toml"],
-    "report": ["--city", "--output", "POPULATION"],
+    "report": ["--city", "--output", "--reference", "POPULATION"],
     "stays": ["--address", "--city", "--config", "--output", "--resume", "--until", "TRACES"],
     "train": ["--address", "--output", "--resume", "MODEL", "RUN.toml"],
     "validate": ["POPULATION"],
