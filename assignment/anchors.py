@@ -17,11 +17,14 @@ import numpy.typing as npt
 from numba import njit
 
 from assignment.balance import Balanced, FloatArray, Groups, balance, cumulate
-from assignment.cost import bearings
+from assignment.cost import RankArray
+from assignment.distances import distance_curves
 from assignment.mode import TRANSIT, TRANSIT_FACTOR, TRANSIT_WAIT_S, commuter_constants
 from assignment.reference import Reference, load_reference
+from assignment.surroundings import distance_order, ring_tables
 from raygen.city import City
 from raygen.errors import DataError
+from raygen.taxonomy import ACTIVITY_TYPES, WORK
 
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
@@ -43,7 +46,7 @@ PUPIL_SHARE = 13.0 / 18.0
 class AnchorTables:
     """All of a city that placing needs and that is computed once per run; plain arrays."""
 
-    order: npt.NDArray[np.int16]
+    order: RankArray
     """Zone rows in order of network distance from each zone, shape (Z, Z)."""
 
     work: Float32Array
@@ -55,12 +58,20 @@ class AnchorTables:
     college: Float32Array
     """The same for college."""
 
-    free_to_s: Float32Array
-    peak_to_s: Float32Array
-    """The city's times with the destination as row, shape (Z, Z)."""
+    ring_m: Float32Array
+    ring_bearing: Float32Array
+    to_s: Float32Array
+    starts: RankArray
+    farthest_m: Float32Array
+    farthest_s: Float32Array
+    """The city's skims as the kernel reads them; see ``assignment.cost.Network``."""
 
-    bearing: Float32Array
-    """Direction between zones in radians, shape (Z, Z)."""
+    distance_km: Float32Array
+    pull: Float32Array
+    """Reference distributions and pulls as the kernel reads them; see ``cost.Curves``."""
+
+    work_rank: FloatArray
+    """Ranks of a demographic group's commutes among all, shape (12, Q''); see ``Reference``."""
 
     allowed: npt.NDArray[np.bool_]
     """Whether a zone takes an activity type, shape (15, Z): land-use compatibility."""
@@ -81,14 +92,6 @@ class AnchorTables:
 
     fits: dict[str, Balanced]
     """How the gravity models came out, by anchor type."""
-
-
-def distance_order(distance_m: Float32Array) -> npt.NDArray[np.int16]:
-    """Return for each zone the zone rows by distance, nearest first; ties by zone row."""
-    if len(distance_m) >= np.iinfo(np.int16).max:
-        msg = f"assignment: at most 32766 zones, got {len(distance_m)}"
-        raise DataError(msg)
-    return np.argsort(distance_m, axis=1, kind="stable").astype(np.int16)
 
 
 def measure_circuity(city: City) -> float:
@@ -158,7 +161,7 @@ def anchor_tables(city: City) -> AnchorTables:
     Returns
     -------
     tables
-        Picklable; 26 bytes per pair of zones.
+        Picklable; 30 bytes per pair of zones.
 
     Raises
     ------
@@ -198,14 +201,16 @@ def anchor_tables(city: City) -> AnchorTables:
         reference.commute_shares,
     )
     lon, lat = city.to_lonlat(city.poi_xy)
+    regions = len(city.subregion_names)
     allowed = np.ascontiguousarray(city.attraction > 0)
     allowed[~allowed.any(axis=1)] = True
     return AnchorTables(
         order=order,
         **tables,
-        free_to_s=np.ascontiguousarray(city.free_time_s.T),
-        peak_to_s=np.ascontiguousarray(city.peak_time_s.T),
-        bearing=bearings(city.zone_xy),
+        **ring_tables(city, order),
+        distance_km=distance_curves(city, reference, circuity),
+        pull=np.zeros((len(ACTIVITY_TYPES), regions, regions), np.float32),
+        work_rank=reference.group_rank[:, WORK],
         allowed=allowed,
         circuity=circuity,
         reference=reference,
@@ -227,7 +232,7 @@ def _check_places(name: str, origins: FloatArray, places: FloatArray) -> None:
 
 
 def _commutes(
-    work: Float32Array, order: npt.NDArray[np.int16], distance_m: Float32Array, origins: FloatArray
+    work: Float32Array, order: RankArray, distance_m: Float32Array, origins: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return commute lengths in km and how many workers have them, in 200 classes."""
     share = np.diff(work, axis=1, prepend=np.float32(0.0)) * origins[:, None].astype(np.float32)
@@ -248,7 +253,7 @@ def _share_without_car(city: City) -> float:
 @njit(cache=True, nogil=True)
 def draw_zones(
     cumulated: Float32Array,
-    order: npt.NDArray[np.int16],
+    order: RankArray,
     home: Int32Array,
     uniform: FloatArray,
 ) -> Int32Array:

@@ -185,7 +185,7 @@ def cumulate(
     cost: npt.NDArray[np.float32],
     pull: FloatArray,
     decay: FloatArray,
-    order: npt.NDArray[np.int16],
+    order: npt.NDArray[np.int16 | np.int32],
 ) -> npt.NDArray[np.float32]:
     """Return for each origin the cumulated shares of the zones in ``order``, shape (Z, Z).
 

@@ -10,9 +10,13 @@ Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
+RankArray = npt.NDArray[np.int16 | np.int32]
 
 
-_TURN = 2.0 * np.pi
+TURN = 2.0 * np.pi
+
+BUCKET_ZONES = 8
+"""Mean number of zones between two of ``Network.starts``."""
 
 S = TypeVar("S", bound=np.generic)
 
@@ -28,41 +32,62 @@ def read_only(array: npt.NDArray[S]) -> npt.NDArray[S]:
     return view
 
 
-def bearings(xy: FloatArray) -> Float32Array:
-    """Return the direction from each point to each other, shape (Z, Z), in radians, −π to π."""
-    x, y = xy[:, 0], xy[:, 1]
-    return np.arctan2(y[None, :] - y[:, None], x[None, :] - x[:, None]).astype(np.float32)
-
-
 class Network(NamedTuple):
-    """The city between its zones; shapes (Z, Z), row origin."""
+    """The city between its Z zones.
+
+    What a choice reads of one place's surroundings lies together and in the order of reading: the
+    matrices are far larger than the processor's caches, and a kernel over random places waits for
+    memory more than it computes.
+    """
 
     distance_m: Float32Array
-    order: npt.NDArray[np.int16]
-    """Zone rows by distance from each zone."""
-
     free_s: Float32Array
     peak_s: Float32Array
-    free_to_s: Float32Array
-    """``free_s`` with the destination as row: the candidates on the way to one place are then in
-    one row, which is what the loop over them reads."""
+    """The skims, shape (Z, Z), row origin."""
 
-    peak_to_s: Float32Array
-    bearing: Float32Array
-    """Direction from a zone to another in radians, −π to π."""
+    order: RankArray
+    """Zone rows by distance from each zone, shape (Z, Z)."""
+
+    ring_m: Float32Array
+    ring_bearing: Float32Array
+    """Distance from a zone, and direction in radians, of the zones in ``order``, shape (Z, Z)."""
+
+    to_s: Float32Array
+    """Free and peak time from each zone (second axis) to a zone (first), shape (Z, Z, 2)."""
+
+    starts: RankArray
+    """Zones nearer than b/B of ``farthest_m``, shape (Z, B + 1): where to search for a distance."""
+
+    farthest_m: Float32Array
+    """Distance to each zone's farthest one, shape (Z,)."""
+
+    farthest_s: Float32Array
+    """Longest time from and to each zone in the peak or not, shape (Z, 2): a window that holds it
+    needs no check."""
+
+    xy_m: FloatArray
+    """A point of each zone, projected metres, shape (Z, 2)."""
 
     allowed: BoolArray
     """Land use by activity type, (15, Z)."""
 
+    subregion: npt.NDArray[np.int16]
+    """Shape (Z,)."""
+
 
 class Curves(NamedTuple):
-    """Reference distributions as quantiles, evenly spaced in probability."""
+    """Reference distributions as quantiles, evenly spaced in probability; S sub-regions."""
 
     distance_km: Float32Array
-    """Network kilometres by activity type, (15, Q)."""
+    """Network kilometres by segment and activity type, (12 S, 15, Q): segment = 12 · sub-region of
+    home + demographic group."""
 
     angle: Float32Array
     """Radians, (Q',)."""
+
+    pull: Float32Array
+    """Cost, in its units, that a visit saves by activity type, sub-region of the previous activity
+    and of the visit, shape (15, S, S); zero unless refined to flows."""
 
 
 class Weights(NamedTuple):
@@ -93,67 +118,44 @@ class Choice(NamedTuple):
 
     congestion_in: float
     congestion_out: float
+    hurried_in: bool
+    hurried_out: bool
+    """Whether some trip could be too long for its window."""
+
+    ahead: float
+    """Direction from p to n, radians."""
+
+    turns: bool
+    """Whether the angle has a cost and a meaning."""
+
+    row: int
+    """Row of the activity."""
+
+    draw: float
+    """Draw in [0, 1) among the candidates."""
 
 
-class View(NamedTuple):
-    """The network seen from one choice: rows of p and n, shape (Z,)."""
-
-    distance_m: Float32Array
-    near: npt.NDArray[np.int16]
-    """Zone rows by distance from p."""
-
-    free_in_s: Float32Array
-    peak_in_s: Float32Array
-    free_out_s: Float32Array
-    peak_out_s: Float32Array
-    bearing: Float32Array
-    allowed: BoolArray
+def direction(origin: FloatArray, destination: FloatArray) -> FloatArray:
+    """Return the direction from points to others, both (…, 2), in radians, −π to π."""
+    gap = destination - origin
+    return np.arctan2(gap[..., 1], gap[..., 0])
 
 
-@njit(cache=True, nogil=True)
-def view_of(network: Network, choice: Choice) -> View:
-    """Return the rows of the network that a choice reads."""
-    p, n = choice.previous, choice.following
-    return View(
-        network.distance_m[p],
-        network.order[p],
-        network.free_s[p],
-        network.peak_s[p],
-        network.free_to_s[n],
-        network.peak_to_s[n],
-        network.bearing[p],
-        network.allowed[choice.type],
-    )
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def travel_s(network: Network, origin: int, destination: int, weight: float) -> float:
     """Return the car time between zones, ``weight`` of it the peak skim's."""
     free = network.free_s[origin, destination]
     return free + weight * (network.peak_s[origin, destination] - free)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def distance_gap(view: View, choice: Choice, zone: int) -> float:
-    """Return |d(p, z) − d̂| in km."""
-    return abs(view.distance_m[zone] * 1e-3 - choice.distance_km)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def angle_gap(ahead: float, bearing: float, angle: float) -> float:
+    """Return |θ(p, z, n) − θ̂| in radians from the directions to n and to z."""
+    turn = abs(bearing - ahead)
+    return abs(min(turn, TURN - turn) - angle)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def angle_gap(view: View, choice: Choice, zone: int) -> float:
-    """Return |θ(p, z, n) − θ̂| in radians; 0 where z or n is p, as there is no direction."""
-    p, n = choice.previous, choice.following
-    if n == p or zone == p:  # noqa: PLR1714 - Numba has no `in` for integers of two types
-        return 0.0
-    turn = abs(view.bearing[zone] - view.bearing[n])
-    return abs(min(turn, _TURN - turn) - choice.angle)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def violation(view: View, choice: Choice, zone: int) -> float:
-    """Return the seconds by which the trips to and from a zone exceed their windows, 0 if none."""
-    come = view.free_in_s[zone]
-    come += choice.congestion_in * (view.peak_in_s[zone] - come)
-    go = view.free_out_s[zone]
-    go += choice.congestion_out * (view.peak_out_s[zone] - go)
-    return max(come - choice.window_in, 0.0) + max(go - choice.window_out, 0.0)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def excess(free_s: float, peak_s: float, weight: float, window_s: float) -> float:
+    """Return the seconds by which a trip exceeds its window, 0 if none."""
+    return max(free_s + weight * (peak_s - free_s) - window_s, 0.0)

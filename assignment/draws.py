@@ -27,13 +27,13 @@ def person_keys(seed: int, stage: str, person_id: npt.NDArray[np.int64]) -> KeyA
     return (words[:, 0] << np.uint64(11)) ^ words[:, 1]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def counter(day: int, sequence: int, use: int) -> int:
     """Return the counter of a draw of an activity."""
     return (day * _SEQUENCES + sequence) * _USES + use
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def unit(key: np.uint64, count: int) -> float:
     """Return draw ``count`` of a key, uniform in [0, 1)."""
     word = key + (np.uint64(count) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -52,7 +52,7 @@ def units(keys: KeyArray, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def quantile(curve: npt.NDArray[np.float32], draw: float) -> float:
     """Return the value of a quantile curve (evenly spaced in probability) at ``draw``."""
     place = draw * (len(curve) - 1)

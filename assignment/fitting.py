@@ -22,7 +22,7 @@ from assignment.mode import BIKE, BIKE_LIMIT_KM, CAR_DRIVER, WALK, WALK_LIMIT_KM
 from assignment.reference import MODE_FEATURES, FloatArray
 from assignment.times import CONGESTION
 from raygen import survey
-from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, HOME, MODES, SCHOOL, WORK
+from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, DEMOGRAPHIC_GROUPS, HOME, MODES, SCHOOL, WORK
 
 IntArray = npt.NDArray[np.int64]
 
@@ -33,6 +33,10 @@ SURVEY_CIRCUITY = 1.3
 """Network over crow-fly distance of the survey's trips, assumed."""
 
 QUANTILES = 101
+GROUP_QUANTILES = 21
+
+GROUP_PERSONS = 50.0
+"""Persons of all groups that a group's distances are mixed with, assumed."""
 
 PUPIL_AGES, STUDENT_AGES, OLD_AGES = (1, 2), (3,), (8,)
 """The survey's age groups: 0–18, 19–29, 70 and over."""
@@ -70,11 +74,12 @@ def read_survey(directory: Path) -> Columns:
     trips = pq.read_table(directory / "trips.parquet").to_pydict()
     owner = np.array([row_of[person] for person in trips["PersonID"]])
     people = survey.read_survey(directory)
-    in_train = np.zeros(len(row_of), dtype=bool)
+    in_train, group = np.zeros(len(row_of), dtype=bool), np.full(len(row_of), -1)
     in_train[people.person_id[people.take("train")]] = True
+    group[people.person_id] = people.group
     metres = np.array(trips["CrowFliesTripDist"])
     keep = in_train[owner] & (metres <= CITY_SCALE_M)
-    columns: Columns = {"metres": metres[keep]}
+    columns: Columns = {"metres": metres[keep], "group": group[owner][keep], "owner": owner[keep]}
     for name in ("DestPurpose", "OriginPurpose", "TripMainMode", "DestEnd"):
         columns[name] = np.array(trips[name])[keep]
     for name in ("Weight", "AgeGroup", "AvailCar", "DrivingLicense"):
@@ -99,6 +104,38 @@ def fit_distances(trips: Columns) -> dict[str, Any]:
         "provenance": "calibrated: czechia_hts, train split, crow-fly, trips up to 80 km",
         "purpose_of_type": {word: str(code) for word, code in purpose_of_type().items()},
         "quantiles": quantiles,
+    }
+
+
+def fit_groups(trips: Columns) -> dict[str, Any]:
+    """Return, by survey purpose and demographic group, the ranks of a group's distances among all.
+
+    Entry i is the share of all trips of the purpose that are shorter than the group's quantile
+    i / (count − 1): the diagonal where the group is like all. A group's sample is joined by all
+    with the weight of ``GROUP_PERSONS`` persons: one of few persons keeps near to all.
+    """
+    table: dict[str, list[list[float]]] = {}
+    for code in survey.PURPOSES:
+        rows = trips["DestPurpose"] == code
+        weight, group, owner = (trips[n][rows] for n in ("Weight", "group", "owner"))
+        order = np.argsort(trips["metres"][rows], kind="stable")
+        rank = np.empty(len(order))
+        rank[order] = (np.cumsum(weight[order]) - 0.5 * weight[order]) / weight.sum()
+        ranks: list[list[float]] = []
+        for g in range(len(DEMOGRAPHIC_GROUPS)):
+            mine = group == g
+            persons = len(np.unique(owner[mine]))
+            own = np.where(mine, weight, 0.0) * (persons / max(weight[mine].sum(), 1e-9))
+            joined = own + weight * (GROUP_PERSONS / weight.sum())
+            found = weighted_quantiles(rank, joined, GROUP_QUANTILES)
+            found[0], found[-1] = 0.0, 1.0
+            ranks.append([round(float(share), 4) for share in found])
+        table[str(code)] = ranks
+    return {
+        "provenance": "calibrated: czechia_hts, train split, by DEMOGRAPHIC_GROUPS; differences "
+        f"between groups: observed, shrunk by {GROUP_PERSONS:g} persons of all groups",
+        "groups": list(DEMOGRAPHIC_GROUPS),
+        "ranks": table,
     }
 
 
@@ -243,6 +280,7 @@ def fit(survey: Path, traces: Path, output: Path) -> None:
     trips = read_survey(survey)
     table = {
         "distances_m": fit_distances(trips),
+        "group_ranks": fit_groups(trips),
         "angles_rad": fit_angles(traces),
         "commutes_m": fit_commutes(trips),
         "clock": fit_clock(trips),

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from assignment.cost import read_only
 from assignment.draws import KeyArray, person_keys
-from assignment.kernel import Prior
+from assignment.ring import Prior
 from assignment.times import Plan, arrivals
 from raygen import schema
 from raygen.city import City
@@ -38,6 +38,9 @@ class People:
 
     household: Int64Array
     """Row in the table of households."""
+
+    group: Int64Array
+    """Index into DEMOGRAPHIC_GROUPS."""
 
     keys: KeyArray
     """Key of each person's draws."""
@@ -76,6 +79,7 @@ def read_people(households: pa.Table, persons: pa.Table, city: City, seed: int) 
         home_lat=households.column("home_lat").to_numpy()[row],
         vehicles=integers(households, "vehicles")[row],
         household=row,
+        group=integers(persons, "demographic_group"),
         keys=person_keys(seed, "assignment", person_id),
     )
 

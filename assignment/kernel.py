@@ -1,12 +1,14 @@
 """Zones of non-mandatory activities: DataFusion's Algorithm 3 with UniMob's regions as a prior.
 
-    cost(z) = α·|d(p, z) − d̂| + β·|θ(p, z, n) − θ̂| − γ·log P(z)
+    cost(z) = α·|d(p, z) − d̂| + β·|θ(p, z, n) − θ̂| − γ·log P(z) − pull(type, p, z)
 
 p = zone of the previous activity, n = zone of the next anchor (mandatory or home activity), d =
 network distance in km, θ = angle at p between the directions to z and to n, in radians; d̂ and θ̂
-are drawn from the reference distributions. θ has no meaning, and no cost, where n or z is p. A zone
-must be allowed for the type (land use) and feasible: the trips p → z and z → n fit their windows,
-with the least stay kept at every activity between.
+are drawn from the reference distributions, d̂ from the one of the person's segment (demographic
+group, sub-region of home). θ has no meaning, and no cost, where n or z is p. The pull between
+sub-regions is zero unless the run is refined to flows (``assignment.refinement``). A zone must be
+allowed for the type (land use) and feasible: the trips p → z and z → n fit their windows, with the
+least stay kept at every activity between.
 
 The zone is drawn with probability ∝ exp(−cost/γ) = P(z)·exp(−(α·|…| + β·|…|)/γ), so that
 
@@ -14,11 +16,11 @@ The zone is drawn with probability ∝ exp(−cost/γ) = P(z)·exp(−(α·|…|
 * α = β = 0 draws from P over the feasible zones: UniMob alone. Its paper decodes a region per
   arrival; a draw rather than the most probable one keeps the spread that P has.
 
-Zones are met in rings round d̂, by binary search in the zones sorted by distance from p. The prior's
-own top zones are always candidates; all others have one same P, its floor, and so the walk stops
-when α·|d − d̂| alone exceeds the least cost found by more than 12·γ (what is left out weighs e⁻¹²
-each), or after `candidates` feasible zones. With α = 0 all zones are candidates. Where no zone is
-feasible, the one of least violation is taken.
+The prior's own zones come first. All others have one same P, its floor, and are met in rings round
+d̂, by binary search in the zones sorted by distance from p. The walk stops when α·|d − d̂| less the
+greatest pull exceeds the least cost found by more than 12·γ (what is left out weighs e⁻¹² each), or
+after `candidates` feasible zones. With α = 0 all zones are candidates. Where no zone is feasible,
+the one of least violation is taken.
 """
 
 from typing import NamedTuple
@@ -30,7 +32,6 @@ from numba import njit
 from assignment.cost import (
     Choice,
     Curves,
-    Float32Array,
     FloatArray,
     Int32Array,
     Network,
@@ -38,16 +39,21 @@ from assignment.cost import (
     travel_s,
 )
 from assignment.draws import USE_ANGLE, USE_DISTANCE, USE_ZONE, KeyArray, counter, quantile, unit
-from assignment.ring import PriorRow, Scratch, choose
+from assignment.ring import Prior, Scratch, choose
 from assignment.times import Plan, congestion
 
 
-class Prior(NamedTuple):
-    """Decoder's zones of each activity, in the form of schema.PRIORS."""
+class Travellers(NamedTuple):
+    """What the choice of zones knows of N persons."""
 
-    zones: Int32Array
-    log_probability: Float32Array
-    log_floor: Float32Array
+    keys: KeyArray
+    """Key of each person's draws, shape (N,)."""
+
+    pace: FloatArray
+    """Travel time over the car's, >= 1, shape (N,)."""
+
+    segment: npt.NDArray[np.int64]
+    """12 · sub-region of home + demographic group, shape (N,); see ``Curves``."""
 
 
 class Setting(NamedTuple):
@@ -73,13 +79,12 @@ def next_anchors(plan: Plan, zone: Int32Array) -> npt.NDArray[np.int64]:
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def place_activities(
     setting: Setting,
     plan: Plan,
     prior: Prior,
-    keys: KeyArray,
-    pace: FloatArray,
+    travellers: Travellers,
     zone: Int32Array,
 ) -> int:
     """Write a zone to every activity that has none.
@@ -88,10 +93,8 @@ def place_activities(
     ----------
     setting, plan, prior
         What the cost is made of.
-    keys
-        Key of each person's draws, shape (N,).
-    pace
-        Each person's travel time over the car's, >= 1, shape (N,).
+    travellers
+        The N persons.
     zone
         Zone row of each activity, shape (A,), -1 where it is to be found; overwritten. The first
         and the last activity of a day must have one.
@@ -101,64 +104,93 @@ def place_activities(
     infeasible
         Activities without a feasible zone, placed where they violate the windows least.
     """
-    zones = len(setting.network.order)
+    network, curves, weights = setting.network, setting.curves, setting.weights
+    zones, width = len(network.order), prior.zones.shape[1]
     scratch = Scratch(
-        np.zeros(zones, np.float32),
-        np.full(zones, -1, np.int64),
-        np.empty(zones, np.int32),
-        np.empty(zones, np.float64),
+        np.zeros(zones, np.bool_),
+        np.empty(width, np.float64),
+        np.empty(zones + width, np.int32),
+        np.empty(zones + width, np.float64),
     )
-    anchor = next_anchors(plan, zone)
-    least = setting.weights.min_stay_s
-    infeasible = 0
-    for person in range(len(plan.person_start) - 1):
+    # Fields of tuples are bound to names once: reading one counts a reference, atomically.
+    person_start, day, sequence, kind, planned = (
+        plan.person_start, plan.day, plan.sequence, plan.type, plan.planned
+    )  # fmt: skip
+    keys, pace, segment = travellers.keys, travellers.pace, travellers.segment
+    anchor, least, infeasible = next_anchors(plan, zone), weights.min_stay_s, 0
+    for person in range(len(person_start) - 1):
         start = -float(least)
-        for k in range(plan.person_start[person], plan.person_start[person + 1]):
+        for k in range(person_start[person], person_start[person + 1]):
             travel = 0.0
-            if plan.sequence[k] > 0:
+            if sequence[k] > 0:
                 if zone[k] < 0:
-                    clock = (start, pace[person])
-                    choice = _choice(setting, plan, zone, (k, anchor[k]), clock, keys[person])
-                    row = PriorRow(prior.zones[k], prior.log_probability[k], prior.log_floor[k])
-                    draw = unit(keys[person], counter(plan.day[k], plan.sequence[k], USE_ZONE))
-                    zone[k], fits = choose(
-                        setting.network, choice, row, setting.weights, scratch, (k, draw)
+                    n = int(anchor[k])
+                    windows = (
+                        planned[k] - start - least,
+                        planned[n] - planned[k] - (n - k) * least,
                     )
+                    choice = draw_choice(
+                        network,
+                        curves,
+                        (k, zone[k - 1], zone[n], kind[k], segment[person]),
+                        (keys[person], counter(day[k], sequence[k], 0)),
+                        (windows[0] / pace[person], windows[1] / pace[person]),
+                        (congestion(planned[k]), congestion(planned[n]), weights.beta),
+                    )
+                    zone[k], fits = choose(network, curves, prior, weights, choice, scratch)
                     infeasible += not fits
-                busy = congestion(plan.planned[k])
-                travel = pace[person] * travel_s(setting.network, zone[k - 1], zone[k], busy)
-            start = max(float(plan.planned[k]), start + least + travel)
+                busy = congestion(planned[k])
+                travel = pace[person] * travel_s(network, zone[k - 1], zone[k], busy)
+            start = max(float(planned[k]), start + least + travel)
     return infeasible
 
 
-@njit(cache=True, nogil=True)
-def _choice(
-    setting: Setting,
-    plan: Plan,
-    zone: Int32Array,
-    rows: tuple[int, int],
-    clock: tuple[float, float],
-    key: np.uint64,
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def draw_choice(
+    network: Network,
+    curves: Curves,
+    where: tuple[int, int, int, int, int],
+    draws: tuple[np.uint64, int],
+    windows: tuple[float, float],
+    terms: tuple[float, float, float],
 ) -> Choice:
-    """Draw d̂ and θ̂ of an activity and set its windows.
+    """Draw d̂ and θ̂ of an activity and gather what its choice needs.
 
-    ``rows`` are the activity's and the next anchor's, ``clock`` the previous activity's start and
-    the person's pace.
+    Parameters
+    ----------
+    network, curves
+        The city and the reference.
+    where
+        The activity's row, zone rows p and n, its type and the person's segment.
+    draws
+        The person's key and the counter of the activity's first draw.
+    windows
+        Seconds to come from p and to go on to n, by car.
+    terms
+        Congestion of the two trips, and β.
     """
-    k, following = rows
-    start, pace = clock
-    count = counter(plan.day[k], plan.sequence[k], 0)
-    curve = setting.curves.distance_km[plan.type[k]]
-    least = setting.weights.min_stay_s
-    ahead = plan.planned[following] - plan.planned[k] - (following - k) * least
+    (row, p, n, kind, segment), (key, count) = where, draws
+    distance_km, xy_m, farthest_s = curves.distance_km, network.xy_m, network.farthest_s
+    place = unit(key, count + USE_DISTANCE) * (distance_km.shape[2] - 1)
+    low = min(int(place), distance_km.shape[2] - 2)
+    left, right = distance_km[segment, kind, low], distance_km[segment, kind, low + 1]
+    ahead = 0.0
+    if p != n:
+        ahead = np.arctan2(xy_m[n, 1] - xy_m[p, 1], xy_m[n, 0] - xy_m[p, 0])
     return Choice(
-        zone[k - 1],
-        zone[following],
-        plan.type[k],
-        quantile(curve, unit(key, count + USE_DISTANCE)),
-        quantile(setting.curves.angle, unit(key, count + USE_ANGLE)),
-        (plan.planned[k] - start - least) / pace,
-        ahead / pace,
-        congestion(plan.planned[k]),
-        congestion(plan.planned[following]),
+        p,
+        n,
+        kind,
+        left + (place - low) * (right - left),
+        quantile(curves.angle, unit(key, count + USE_ANGLE)),
+        windows[0],
+        windows[1],
+        terms[0],
+        terms[1],
+        farthest_s[p, 0] > windows[0],
+        farthest_s[n, 1] > windows[1],
+        ahead,
+        terms[2] > 0.0 and p != n,
+        row,
+        unit(key, count + USE_ZONE),
     )

@@ -26,8 +26,10 @@ from assignment.company import (
     same_arrivals,
 )
 from assignment.cost import Curves, Network, Weights, read_only
+from assignment.distances import group_ranks
 from assignment.itinerary import People, read_people, read_plan, read_prior
-from assignment.kernel import Prior, Setting, place_activities
+from assignment.kernel import Setting, place_activities
+from assignment.kernel import Travellers as Movers
 from assignment.mode import (
     DRIVING_AGE,
     OLD_AGE,
@@ -38,12 +40,22 @@ from assignment.mode import (
     choose_modes,
 )
 from assignment.points import Points, activity_points, crow_fly_m, home_points
+from assignment.ring import Prior
 from assignment.times import CONGESTION, Plan
 from raygen import schema, seeds
 from raygen.city import City
 from raygen.config import AssignmentConfig
 from raygen.errors import DataError
-from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, HOME, MODES, SCHOOL, STUDENT, WORK
+from raygen.taxonomy import (
+    ACTIVITY_TYPES,
+    DAY_S,
+    DEMOGRAPHIC_GROUPS,
+    HOME,
+    MODES,
+    SCHOOL,
+    STUDENT,
+    WORK,
+)
 
 FloatArray = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]
@@ -156,7 +168,8 @@ def draw_anchors(people: People, tables: AnchorTables, seed: int) -> tuple[Int32
     order = read_only(tables.order)
     employed = people.employment == 0
     home = people.home_zone
-    work[employed] = draw_zones(read_only(tables.work), order, home[employed], uniform[employed, 0])
+    rank = group_ranks(tables.work_rank, people.group, uniform[:, 0])
+    work[employed] = draw_zones(read_only(tables.work), order, home[employed], rank[employed])
     for name, table in (("school", tables.school), ("college", tables.college)):
         rows = np.flatnonzero(people.student == STUDENT.index(name))
         draw = uniform[pupils_key_row(people, STUDENT.index(name))[rows], 1]
@@ -184,7 +197,7 @@ def place_together(
     infeasible
         Activities without a feasible zone.
     """
-    pace = pace_of(people)
+    movers = travellers_of(people, setting)
     shared = np.flatnonzero(company.source >= 0)
     source = company.source[shared]
     owner = np.repeat(np.arange(len(people.age)), np.diff(plan.person_start))
@@ -202,15 +215,12 @@ def place_together(
             read_only(prior.log_floor[rows]),
         )
         zones = zone[rows]
-        infeasible += int(
-            place_activities(
-                setting, Plan(start, *days), chosen, people.keys[first], pace[first], zones
-            )
-        )
+        some = Movers(movers.keys[first], movers.pace[first], movers.segment[first])
+        infeasible += int(place_activities(setting, Plan(start, *days), chosen, some, zones))
         zone[rows] = zones
         known = np.isin(owner[source], first)
         zone[shared[known]] = zone[source[known]]
-    infeasible += int(place_activities(setting, plan, prior, people.keys, pace, zone))
+    infeasible += int(place_activities(setting, plan, prior, movers, zone))
     zone[shared] = zone[source]
     return infeasible
 
@@ -226,17 +236,33 @@ def run_setting(city: City, tables: AnchorTables, config: AssignmentConfig) -> S
     """Return what the location kernel holds fixed over a run."""
     network = Network(
         read_only(city.distance_m),
-        read_only(tables.order),
         read_only(city.free_time_s),
         read_only(city.peak_time_s),
-        read_only(tables.free_to_s),
-        read_only(tables.peak_to_s),
-        read_only(tables.bearing),
+        read_only(tables.order),
+        read_only(tables.ring_m),
+        read_only(tables.ring_bearing),
+        read_only(tables.to_s),
+        read_only(tables.starts),
+        read_only(tables.farthest_m),
+        read_only(tables.farthest_s),
+        read_only(city.zone_xy),
         read_only(tables.allowed),
+        read_only(city.subregion),
     )
-    km = tables.reference.distance_m * np.float32(tables.circuity / 1000.0)
+    angle_rad = read_only(tables.reference.angle_rad)
+    curves = Curves(read_only(tables.distance_km), angle_rad, read_only(tables.pull))
     weights = Weights(config.alpha, config.beta, config.gamma, config.candidates, config.min_stay_s)
-    return Setting(network, Curves(read_only(km), read_only(tables.reference.angle_rad)), weights)
+    return Setting(network, curves, weights)
+
+
+def travellers_of(people: People, setting: Setting) -> Movers:
+    """Return what the location kernel knows of the people.
+
+    Without a car in the household the travel time is transit's.
+    """
+    home = setting.network.subregion[people.home_zone].astype(np.int64)
+    segment = len(DEMOGRAPHIC_GROUPS) * home
+    return Movers(people.keys, pace_of(people), segment + people.group)
 
 
 def pace_of(people: People) -> FloatArray:

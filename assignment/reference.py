@@ -4,6 +4,8 @@ They are data, kept in ``reference.json`` and written by ``assignment.fitting``:
 
 distances   P(D | type): crow-fly metres at evenly spaced probabilities, by activity type,
             calibrated to the trips of the Czech household travel survey (2017–2019)
+groups      P(D | type, demographic group): as ranks among all; what differs between groups is
+            observed in the survey, small groups are shrunk towards all
 angles      P(Θ | type): radians at evenly spaced probabilities, one curve for all types,
             calibrated to GeoLife days of Beijing
 commutes    mean crow-fly metres to school and college, calibrated to the same survey
@@ -39,6 +41,10 @@ class Reference:
     distance_m: Float32Array
     """Quantiles of the crow-fly distance, shape (15, Q), evenly spaced in probability."""
 
+    group_rank: FloatArray
+    """Ranks, among all trips, of a group's distances at evenly spaced probabilities, by group and
+    activity type, shape (12, 15, Q''): a group's distance at u is the pooled one at its rank."""
+
     angle_rad: Float32Array
     """Quantiles of the angle at the previous place between the place and the next anchor, (Q',)."""
 
@@ -64,9 +70,11 @@ def load_reference() -> Reference:
     table = json.loads(text)
     by_purpose = table["distances_m"]["quantiles"]
     purpose_of = table["distances_m"]["purpose_of_type"]
+    by_group = table["group_ranks"]["ranks"]
     coefficients = table["modes"]["coefficients"]
     return Reference(
         distance_m=np.array([by_purpose[purpose_of[t]] for t in ACTIVITY_TYPES], np.float32),
+        group_rank=np.array([by_group[purpose_of[t]] for t in ACTIVITY_TYPES]).transpose(1, 0, 2),
         angle_rad=np.array(table["angles_rad"]["quantiles"], np.float32),
         school_m=float(table["commutes_m"]["school"]),
         college_m=float(table["commutes_m"]["college"]),

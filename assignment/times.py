@@ -52,7 +52,7 @@ def arrivals(
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def congestion(arrival_s: int) -> float:
     """Return the weight of the peak skim for an arrival."""
     return CONGESTION[(arrival_s % DAY_S) // 3600]

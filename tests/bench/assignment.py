@@ -25,7 +25,13 @@ import placing  # noqa: E402
 from assignment.anchors import anchor_tables  # noqa: E402
 from assignment.itinerary import read_people, read_plan, read_prior  # noqa: E402
 from assignment.kernel import place_activities  # noqa: E402
-from assignment.place import draw_anchors, fixed_zones, pace_of, place, run_setting  # noqa: E402
+from assignment.place import (  # noqa: E402
+    draw_anchors,
+    fixed_zones,
+    place,
+    run_setting,
+    travellers_of,
+)
 from raygen.config import AssignmentConfig  # noqa: E402
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -54,10 +60,11 @@ def kernel_s(city, tables, shard: placing.Shard, config: AssignmentConfig) -> tu
     prior = read_prior(shard[3], shard[2].num_rows)
     work, school = draw_anchors(people, tables, 0)
     open_zone = fixed_zones(plan, people.home_zone[owner], work[owner], school[owner])
-    setting, pace = run_setting(city, tables, config), pace_of(people)
+    setting = run_setting(city, tables, config)
+    movers = travellers_of(people, setting)
 
     def run() -> None:
-        place_activities(setting, plan, prior, people.keys, pace, open_zone.copy())
+        place_activities(setting, plan, prior, movers, open_zone.copy())
 
     return best(run), int((open_zone < 0).sum())
 

@@ -9,11 +9,11 @@ import pytest
 from assignment.anchors import (
     anchor_tables,
     commute_minutes,
-    distance_order,
     draw_zones,
     persons_by_zone,
 )
 from assignment.balance import Groups, balance
+from assignment.surroundings import distance_order
 from raygen.errors import DataError
 
 GRID = placing.grid_city(9, 7, seed=3)

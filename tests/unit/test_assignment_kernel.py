@@ -17,8 +17,8 @@ from assignment.draws import (
     unit,
 )
 from assignment.itinerary import read_people, read_plan, read_prior
-from assignment.kernel import next_anchors, place_activities
-from assignment.place import draw_anchors, run_setting
+from assignment.kernel import Travellers, next_anchors, place_activities
+from assignment.place import draw_anchors, run_setting, travellers_of
 from assignment.ring import pick
 from assignment.times import CONGESTION, Plan
 from raygen.config import AssignmentConfig
@@ -42,6 +42,12 @@ def inputs(shard: placing.Shard, seed: int = 7):
     return people, plan, read_prior(shard[3], len(owner)), zone
 
 
+def travellers(people) -> Travellers:
+    """The people, all as fast as the car."""
+    found = travellers_of(people, run_setting(CITY, TABLES, AssignmentConfig()))
+    return found._replace(pace=np.ones(len(found.pace)))
+
+
 def car_s(origin: int, destination: int, arrival: int) -> float:
     busy = CONGESTION[arrival % 86400 // 3600]
     free, peak = CITY.free_time_s[origin, destination], CITY.peak_time_s[origin, destination]
@@ -59,8 +65,7 @@ class Reference:
     def __init__(self, plan: Plan, zone: np.ndarray, k: int, start: float, key: np.uint64) -> None:
         n = next(j for j in range(k + 1, len(zone)) if plan.type[j] in (HOME, WORK, SCHOOL))
         count = counter(plan.day[k], plan.sequence[k], 0)
-        curve = TABLES.reference.distance_m[plan.type[k]] * TABLES.circuity / 1000
-        wanted_km = quantile(curve.astype(np.float32), unit(key, count + USE_DISTANCE))
+        wanted_km = quantile(TABLES.distance_km[0, plan.type[k]], unit(key, count + USE_DISTANCE))
         wanted_angle = quantile(TABLES.reference.angle_rad, unit(key, count + USE_ANGLE))
         p, self.draw = zone[k - 1], unit(key, count + USE_ZONE)
         self.distance, self.angle, self.violation = [], [], []
@@ -80,7 +85,7 @@ def check_each_activity(config: AssignmentConfig, check) -> tuple[int, int]:
     people, plan, prior, zone = inputs(SHARD)
     opened = zone < 0
     setting = run_setting(CITY, TABLES, config)
-    infeasible = place_activities(setting, plan, prior, people.keys, np.ones(len(people.age)), zone)
+    infeasible = place_activities(setting, plan, prior, travellers(people), zone)
     assert (zone >= 0).all()
     stuck = 0
     for person, key in enumerate(people.keys):
@@ -160,7 +165,7 @@ def test_alpha_beta_zero_draws_from_the_prior() -> None:
     people, plan, prior, zone = inputs(one_stop(20_000))
     stops = zone < 0
     setting = run_setting(CITY, TABLES, AssignmentConfig(alpha=0.0, beta=0.0, gamma=0.7))
-    place_activities(setting, plan, prior, people.keys, np.ones(len(people.age)), zone)
+    place_activities(setting, plan, prior, travellers(people), zone)
     chosen = zone[stops]
     half = (len(zone) // 2 + 1) // 3  # rows: home, stop, home
     for top, found in ((TOP, chosen[:half]), (OTHER_TOP, chosen[half:])):
@@ -178,7 +183,7 @@ def test_the_prior_pulls_harder_with_gamma() -> None:
         people, plan, prior, zone = inputs(one_stop(1000))
         stops = zone < 0
         setting = run_setting(CITY, TABLES, AssignmentConfig(gamma=gamma))
-        place_activities(setting, plan, prior, people.keys, np.ones(len(people.age)), zone)
+        place_activities(setting, plan, prior, travellers(people), zone)
         share.append(np.isin(zone[stops], TOP + OTHER_TOP).mean())
     assert share[0] < share[1] < share[2]
 
@@ -187,22 +192,26 @@ def test_distances_follow_the_reference_at_gamma_zero() -> None:
     people, plan, prior, zone = inputs(one_stop(4000))
     stops = np.flatnonzero(zone < 0)
     setting = run_setting(CITY, TABLES, AssignmentConfig(beta=0.0, gamma=0.0))
-    place_activities(setting, plan, prior, people.keys, np.ones(len(people.age)), zone)
+    place_activities(setting, plan, prior, travellers(people), zone)
     km = CITY.distance_m[zone[stops - 1], zone[stops]] / 1000
-    wanted = TABLES.reference.distance_m[8] * TABLES.circuity / 1000
+    wanted = TABLES.distance_km[0, 8]
     reachable = np.sort(CITY.distance_m[20]) / 1000
     snapped = reachable[np.abs(reachable[:, None] - wanted).argmin(axis=0)]
     assert np.mean(km) == pytest.approx(np.mean(snapped), rel=0.1)
 
 
 def test_pick_is_the_least_cost_at_zero_temperature() -> None:
-    assert pick(np.array([3.0, 1.0, 1.0, 2.0]), 0.0, 0.99) == 1
+    assert pick(np.array([3.0, 1.0, 1.0, 2.0]), 4, 1.0, 0.0, 0.99) == (1, 0.99)
 
 
 def test_pick_follows_the_costs_at_a_temperature() -> None:
     cost, draws = np.array([1.0, 0.0, 2.5]), (np.arange(20_000) + 0.5) / 20_000
-    found = np.bincount([pick(cost.copy(), 0.8, u) for u in draws], minlength=3) / 20_000
+    picked = [pick(cost.copy(), 3, 0.0, 0.8, u) for u in draws]
+    found = np.bincount([at for at, _ in picked], minlength=3) / 20_000
     expected = np.exp(-cost / 0.8)
+    for at in range(3):  # what is left of the draw is uniform whatever was picked
+        left = np.sort([rest for place, rest in picked if place == at])
+        np.testing.assert_allclose(left, (np.arange(len(left)) + 0.5) / len(left), atol=2e-3)
     np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-4)
 
 
@@ -232,10 +241,9 @@ def test_a_late_arrival_takes_time_from_the_next_window() -> None:
     people, plan, prior, zone = inputs((households, people, placing.plan_table(rows), priors))
     plan = plan._replace(planned=plan.planned // 900 * 900)
     setting = run_setting(CITY, TABLES, AssignmentConfig(min_stay_s=1800))
-    pace = np.ones(len(people.age))
     # The second stop is 15 minutes after the first and so at least 15 late; from its planned
     # arrival the third would be in time, from its real one it is not.
-    assert place_activities(setting, plan, prior, people.keys, pace, zone) == 2 * len(people.age)
+    assert place_activities(setting, plan, prior, travellers(people), zone) == 2 * len(people.age)
 
 
 def test_where_no_zone_is_in_time_the_type_still_holds() -> None:
@@ -243,7 +251,7 @@ def test_where_no_zone_is_in_time_the_type_still_holds() -> None:
     allowed[8] = np.arange(48) == 40
     people, plan, prior, zone = inputs(one_stop(50, arrival=1))
     plan = plan._replace(planned=np.where(plan.sequence == 1, 301, plan.planned))
-    stops, pace = zone < 0, np.ones(len(people.age))
+    stops = zone < 0
     setting = run_setting(CITY, replace(TABLES, allowed=allowed), AssignmentConfig())
-    assert place_activities(setting, plan, prior, people.keys, pace, zone) == stops.sum()
+    assert place_activities(setting, plan, prior, travellers(people), zone) == stops.sum()
     assert (zone[stops] == 40).all()
