@@ -176,12 +176,12 @@ def apply(tables: AnchorTables, refined: Refined, city: City) -> AnchorTables:
     )
 
 
-def _reweighted(curve: npt.NDArray[np.float32], mass: FloatArray) -> FloatArray:
+def _reweighted(curve: npt.NDArray[np.float32], mass: FloatArray) -> npt.NDArray[np.floating]:
     """Return a quantile curve whose classes of equal mass have these masses."""
     rank = np.concatenate([[0.0], np.cumsum(mass) / mass.sum()])
     points = np.linspace(0.0, 1.0, len(curve))
     old = np.interp(points, rank, np.linspace(0.0, 1.0, len(rank)))
-    return np.asarray(np.interp(old, points, curve), dtype=np.float64)
+    return np.interp(old, points, curve)
 
 
 def _measure(

@@ -66,8 +66,8 @@ def read_od(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     trips pass through or begin elsewhere.
     """
     od = pd.read_csv(folder / "od/PeakIN__LASUB1F4all_am.DAT", skiprows=2, sep="\t", header=None)
-    od["vehicles"] = od[3] * (od[6] - od[5]) / 3600.0
-    pairs = od.groupby([1, 2], as_index=False)["vehicles"].sum()
+    od = pd.DataFrame({"o": od[1], "d": od[2], "vehicles": od[3] * (od[6] - od[5]) / 3600.0})
+    pairs = od.groupby(["o", "d"], as_index=False)["vehicles"].sum()
     zones = pd.read_csv(folder / "Zones.txt", sep="\t")
     nodes = zones[zones["sub"] == 1].rename(columns={"subnodeID": "id"})[
         ["id", "attr", "longitude", "latitude"]
@@ -77,7 +77,7 @@ def read_od(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     own = sub[sub["sub"] == 1].set_index("id")["nid"]
     nodes["nid"] = nodes["id"].map(own)
     nodes["gate"] = (nodes["attr"] > 1) | (nodes["nid"].map(shared) > 1)
-    return pairs.set_axis(["o", "d", "vehicles"], axis=1), nodes.reset_index(drop=True)
+    return pairs, nodes.reset_index(drop=True)
 
 
 def read_zones(folder: Path, nodes: pd.DataFrame) -> gpd.GeoDataFrame:
