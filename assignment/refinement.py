@@ -213,7 +213,7 @@ def _class_edges(tables: AnchorTables, size: int) -> FloatArray:
     """Return the inner edges of the distance classes of all visits, km, shape (CLASSES − 1,)."""
     km = tables.distance_km.reshape(size, -1, *tables.distance_km.shape[1:])
     away = [k for k in range(len(ACTIVITY_TYPES)) if k not in (HOME, WORK, SCHOOL)]
-    return np.quantile(km[:, :, away], np.arange(1, CLASSES) / CLASSES)
+    return np.quantile(km[:, :, away].astype(np.float64), np.arange(1, CLASSES) / CLASSES)
 
 
 def _pairs(
