@@ -81,14 +81,14 @@ def _fit(task: Task, config: LoopConfig) -> FitResult:
             optimizer.step()
             totals.append(loss.item())
             step += 1
+        now = {name: value.detach().clone() for name, value in model.state_dict().items()}
         model.eval()
         with torch.no_grad():
             found = task.validate(model)
         row = {"epoch": float(epoch), "step": float(step), "train_total": sum(totals) / len(totals)}
         curve.append(row | {f"validation_{name}": value for name, value in found.items()})
         if not tensors or found["total"] < curve[best]["validation_total"]:
-            best = epoch
-            tensors = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            best, tensors = epoch, now
     return FitResult(tensors, curve, best, time.monotonic() - begun)
 
 

@@ -22,7 +22,6 @@ import torch
 
 from raygen import seeds
 from raygen.config import load
-from raygen.evaluation import PAPER_TABLE_3
 from raygen.markov import fit_markov
 from raygen.metrics import QUANTITIES, chain_divergences
 from raygen.models.masks import paper_mask
@@ -37,21 +36,7 @@ from training.iteration import Network, hide, raw_days
 from training.partial_days import COMPARED, complete, transition_divergences
 from training.transfer import Method, TransferRecipe, load_base, transfer
 from training.transfer_data import Target, load_target
-
-PAPER: dict[str, tuple[float, ...]] = {
-    "NHTS vs SCAG": (0.017, 0.009, 0.059, 0.018, 0.013),
-    "M^N on NHTS": tuple(PAPER_TABLE_3[name] for name in QUANTITIES),
-    "M^N on SCAG": (0.021, 0.003, 0.017, 0.004, 0.007),
-    "M^S on SCAG": (0.011, 0.004, 0.004, 0.001, 0.001),
-}
-"""Rows of Table 3, in the order of ``QUANTITIES``."""
-
-PAPER_LA = (
-    (0.0508, 0.0289, 0.0367), (0.0131, 0.0018, 0.0044), (0.0041, 0.0015, 0.0042),
-    (0.0028, 0.0010, 0.0030), (0.0030, 0.0008, 0.0022), (0.0052, 0.0027, 0.0054),
-    (0.0081, 0.0050, 0.0085),
-)  # fmt: skip
-"""Table 4, Los Angeles: survey against GPS, iterations 1 to 6; in the order of ``COMPARED``."""
+from training.transfer_paper import NOTES, PAPER, PAPER_LA
 
 PARTS = ("supervised", "slots", "beijing", "bay_area")
 
@@ -200,10 +185,17 @@ def _table_rows(
         Row(
             case=case, metric=f"{name}_jsd", value=found[name], n=test.persons, floor=floor[name],
             baseline=baseline[name], baseline_name=_MARKOV, paper=printed.get(name),
-            mode="oracle" if "masked" in case else "free",
+            mode=_mode(case),
         )
         for name in QUANTITIES
     ]  # fmt: skip
+
+
+def _mode(case: str) -> str | None:
+    """Return whether days were generated freely or given a part of the true day."""
+    if "free generation" in case:
+        return "free"
+    return None if "survey against" in case else "oracle"
 
 
 def table_4(setting: Setting, place: str) -> list[Row]:
@@ -220,10 +212,11 @@ def table_4(setting: Setting, place: str) -> list[Row]:
     raw = hide(whole, iteration.hidden, 0, "test")
     known = raw_days(targets, iteration, 1).train
     rows = _bound_rows(place, known, raw, whole)
+    floors = floors_of(known, raw, whole, first_expansion(targets["train"]))
     for case in runs[0].judged[0]:
         for number in range(iteration.iterations + 1):
             values = [run.judged[number][case] for run in runs]
-            rows += _iteration_rows(place, case, number, values, (known, raw, whole))
+            rows += _iteration_rows(place, case, number, values, (known, raw, whole), floors)
     rows += [
         Row(case=f"{place}, Algorithm 1, seed {seed}", metric=metric, value=value)
         for seed, run in zip(_SEEDS, runs, strict=True)
@@ -302,18 +295,29 @@ def _bound_rows(place: str, known: Target, raw: Target, whole: Target) -> list[R
     ]  # fmt: skip
 
 
+def floors_of(
+    known: Target, raw: Target, whole: Target, train: Target
+) -> dict[bool, dict[str, float]]:
+    """Return training against test days: where parts are hidden (true), and before (false)."""
+    return {
+        True: transition_divergences(raw.chains, known.chains, raw.counted),
+        False: transition_divergences(whole.chains, train.chains, raw.counted),
+    }
+
+
 def _iteration_rows(
     place: str,
     case: str,
     number: int,
     values: list[dict[str, float]],
     days: tuple[Target, Target, Target],
+    floors: dict[bool, dict[str, float]],
 ) -> list[Row]:
     known, raw, whole = days
     printed = _paper(place, number) if number and "A_raw" in case else {}
-    floor = transition_divergences(raw.chains, known.chains, raw.counted)
     filled = np.where(raw.chains == UNKNOWN, mean_day(known)[None], raw.chains)
-    real = raw.chains if "A_raw" in case else whole.chains
+    hidden = "A_raw" in case
+    real, floor = raw.chains if hidden else whole.chains, floors[hidden]
     baseline = transition_divergences(real, filled, raw.counted)
     rows: list[Row] = []
     for name in COMPARED:
@@ -382,17 +386,9 @@ def main(arguments: list[str]) -> None:
         "package activitysim 1.6.0 (synthesised by a model, not observed) and Beijing days of "
         "MoveSim (places observed, types calibrated)",
         rows=[row for part in PARTS for row in made.get(part, [])],
-        notes=_NOTES,
+        notes=NOTES,
     )
     sys.stdout.write(f"{results.write(path)}\n")
-
-
-_NOTES = [
-    "`paper`: Table 3 is NHTS and SCAG, Table 4 NHTS and GPS of Los Angeles, at the paper's own "
-    "(unprinted) bins: other data, and beside ours for orientation alone. Rows of `beijing` stand "
-    "beside Table 4; Table 7 (Egypt) has 0.0255, 0.0637, 0.0433 before and 0.0027, 0.0025, 0.0021 "
-    "at best.",
-]
 
 
 if __name__ == "__main__":
