@@ -400,6 +400,8 @@ def main() -> None:
             "Jobs follow the flows' column sums, which the gravity baseline has exactly as well, with "
             "the row sums, which the sample has not: its homes are the tracts'.",
             "given_origins: the target's rows scaled to the sample's, as refinement moves no home.",
+            "The best round is chosen on the sample that it is refined on: 'other draws' is the "
+            "figure to take.",
         ],
     )  # fmt: skip
     sys.stdout.write(f"{results.write(ROOT / 'docs/results/od-refinement.json')}\n")
