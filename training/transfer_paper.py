@@ -40,5 +40,7 @@ NOTES = [
     "not helped by it.",
     "`_sd` is over three seeds; `iteration_kept` is the least J on validation days, and "
     "`decays_from` the first iteration after it with a higher J (none: J fell to the last).",
+    "The slot network draws each hidden slot apart from its neighbours, so that its days fall to "
+    "pieces (length, duration) with and without transfer; unfreezing lowers type and end alone.",
 ]
 """Notes of the results."""
