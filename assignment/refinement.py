@@ -25,7 +25,7 @@ import pyarrow as pa
 from assignment.anchors import AnchorTables
 from assignment.place import place
 from raygen.city import City
-from raygen.config import AssignmentConfig
+from raygen.config import AssignmentConfig, RefinementConfig
 from raygen.errors import DataError
 from raygen.flow_target import COMMUTE, FlowTarget, region_matrix
 from raygen.flows import chosen, common_part, cosine
@@ -42,19 +42,6 @@ _LEAST_SHARE = 1e-5
 _MOST_STEP = 1.0  # of a log ratio in one round
 _MOST_WORK = 20.0  # factor of a work share, and its inverse
 _MOST_MASS = 8.0  # factor of a distance class's mass, and its inverse
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefinementConfig:
-    """How far and how fast the distributions are refined."""
-
-    rate: float = 0.7
-    """η."""
-
-    tolerance: float = 0.001
-    """ε: largest |F_target − F_current| at which it ends, in shares of all trips."""
-
-    rounds: int = 12
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,23 @@ class GeneratorConfig(Section):
     """Day sequences denoised at once."""
 
 
+class RefinementConfig(Section):
+    """Refinement of the distances and flows to the city's ``od.parquet`` (DataFusion 4.3.3)."""
+
+    persons: Annotated[int, Field(ge=0)] = 0
+    """Persons of the calibration sample, placed anew in each round; 0 is off. The paper has
+    100,000."""
+
+    rate: Annotated[float, Field(gt=0, le=2)] = 0.7
+    """η."""
+
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    """ε: largest |F_target − F_current| at which it ends, in shares of all trips."""
+
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 12
+    """Rounds after which it ends."""
+
+
 class AssignmentConfig(Section):
     """Cost of a zone for a non-mandatory activity: α·|d − d̂| + β·|θ − θ̂| − γ·log P(zone)."""
 
@@ -86,6 +103,8 @@ class AssignmentConfig(Section):
 
     min_stay_s: Annotated[int, Field(ge=1, le=3600)] = 300
     """Shortest stay that a shifted activity keeps, in seconds."""
+
+    refinement: RefinementConfig = RefinementConfig()
 
 
 class ComputeConfig(Section):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import ray
 
+from actors.calibration import calibrated
 from actors.crew import CPU_SHARE, CREW_BYTES, MODEL_STAGES, STAGES, Crew, Inputs, Share
 from actors.ledger import Ledger, Limits
 from assignment.anchors import anchor_tables
@@ -17,6 +18,7 @@ from raygen import checkpoints, manifest
 from raygen.city import City, open_city
 from raygen.config import ComputeConfig, RunConfig
 from raygen.errors import ClusterError, ConfigError
+from raygen.flow_target import OD_FILE, has_target, read_target
 from raygen.manifest import Receipt, RunIdentity, SourceEntry
 from raygen.models.generator import load_generator
 from raygen.models.planner import load_planner
@@ -132,10 +134,25 @@ def prepare(config: RunConfig, steps: Steps) -> Plan:
     if index.persons == 0:
         msg = f"city {city.name}: has no population to generate"
         raise ConfigError(msg)
+    models += _flows(config, city)
     source = SourceEntry(name=city.name, digest=city.digest, provenance=city.provenance)
     zones = tuple(city.zone_id.tolist())
     identity = manifest.identify(config, source, models, zones, index.shards)
     return Plan(config, city, fit, index, identity)
+
+
+def _flows(config: RunConfig, city: City) -> tuple[SourceEntry, ...]:
+    """Return the flows that the run is refined to, checked; none where it is not."""
+    if not config.assignment.refinement.persons:
+        return ()
+    path = Path(city.path) / OD_FILE
+    if not has_target(city):
+        msg = f"assignment.refinement.persons: refinement needs flows, there is no {path}"
+        raise ConfigError(msg)
+    target = read_target(path, city)
+    return (
+        SourceEntry(name="flows", digest=target.digest, provenance={OD_FILE: target.provenance}),
+    )
 
 
 def _check_models(config: RunConfig, city: City) -> tuple[SourceEntry, ...]:
@@ -181,6 +198,9 @@ def _run(
     compute = plan.config.compute
     with steps.step("anchors"):
         tables = anchor_tables(plan.city)
+    if plan.config.assignment.refinement.persons:
+        with steps.step("refinement"):
+            tables = calibrated(plan.config, plan.city, plan.fit, tables, store)
     with ExitStack() as stack:
         with steps.step("cluster"):
             stack.enter_context(connect(address, compute.workers or None, compute.threads))

@@ -24,7 +24,7 @@ import placing  # noqa: E402
 
 from assignment.anchors import anchor_tables  # noqa: E402
 from assignment.place import place  # noqa: E402
-from assignment.refinement import RefinementConfig, Round, apply, compare, refine  # noqa: E402
+from assignment.refinement import Round, apply, compare, refine  # noqa: E402
 from raygen import seeds  # noqa: E402
 from raygen.cities.los_angeles.pois import pois_of  # noqa: E402
 from raygen.cities.placement import region_table  # noqa: E402
@@ -33,7 +33,7 @@ from raygen.city import City, open_city  # noqa: E402
 from raygen.city_files import layout  # noqa: E402
 from raygen.city_files.geometry import in_degrees, inner_points  # noqa: E402
 from raygen.city_files.writer import write_city  # noqa: E402
-from raygen.config import AssignmentConfig  # noqa: E402
+from raygen.config import AssignmentConfig, RefinementConfig  # noqa: E402
 from raygen.flow_target import (  # noqa: E402
     OD_FILE,
     Counted,

@@ -10,12 +10,11 @@ from assignment.anchors import anchor_tables
 from assignment.refinement import (
     CLASSES,
     Refined,
-    RefinementConfig,
     apply,
     compare,
     refine,
 )
-from raygen.config import AssignmentConfig
+from raygen.config import AssignmentConfig, RefinementConfig
 from raygen.errors import DataError
 from raygen.flow_target import Counted, FlowTarget
 from raygen.taxonomy import ACTIVITY_TYPES
@@ -99,4 +98,4 @@ def test_a_target_without_trips_in_the_sample_is_refused() -> None:
     wanted = target([[1.0, 1.0], [1.0, 1.0]], mode="bike", purpose="worship")
     stay = [placing.shard(CITY, 3, seed=1)]
     with pytest.raises(DataError, match="makes no trips that the target counts"):
-        refine(stay, CITY, TABLES, CONFIG, wanted, RefinementConfig(rounds=0), 0)
+        refine(stay, CITY, TABLES, CONFIG, wanted, RefinementConfig(rounds=1), 0)
