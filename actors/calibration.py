@@ -9,17 +9,21 @@ import json
 import logging
 from pathlib import Path
 
-from actors.decoder import Decoder
-from actors.denoiser import Denoiser
+from actors.parcels import People
 from actors.planner import Planner
-from actors.populator import Populator
 from assignment.anchors import AnchorTables
 from assignment.refinement import Refined, Shard, apply, refine
+from raygen import checkpoints
 from raygen.city import City
 from raygen.config import RunConfig
 from raygen.flow_target import OD_FILE, FlowTarget, read_target
+from raygen.models.generator import load_generator
+from raygen.models.spatial import load_decoder
 from raygen.population.fit import PopulationFit
 from raygen.population.sample import sample_index
+from raygen.stages.decode import decode
+from raygen.stages.denoise import denoise
+from raygen.stages.populate import populate
 from raygen.storage import Store
 
 log = logging.getLogger(__name__)
@@ -84,14 +88,15 @@ def _sample(config: RunConfig, city: City, fit: PopulationFit) -> list[Shard]:
     """Take the calibration sample through the stages before the assignment."""
     settings, size = config.assignment.refinement, config.compute.shard_persons
     index = sample_index(fit, settings.persons, config.seed, size)
-    populator = Populator(fit, index, city, config.seed)
-    planner, denoiser = Planner(city, config), Denoiser(config)
-    decoder = Decoder(city, config)
+    weights = checkpoints.folder(config.weights)
+    planner = Planner(city, config)
+    generator = load_generator(weights, config.generator, config.compute)
+    decoder = load_decoder(weights, city, config.compute)
     sample: list[Shard] = []
     for shard in range(index.shards):
-        people = populator.populate(shard)
-        planned = planner.plan(people)
-        decoded = decoder.decode(denoiser.denoise(planned), planned)
-        sample.append((people.households, people.persons, planned.plans, decoded.priors))
+        households, persons = populate(fit, index, shard, city, config.seed)
+        plans = planner.days(People(shard, households, persons, ())).plans
+        latents = denoise(plans, generator, config.seed)
+        sample.append((households, persons, plans, decode(latents, plans, decoder, city)))
         log.info("refinement: sample %d of %d", shard + 1, index.shards)
     return sample

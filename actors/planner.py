@@ -30,8 +30,13 @@ class Planner:
 
     @ray.method
     def plan(self, people: People) -> Planned:
-        """Return the activities of every person and day; see ``day_chains``, ``travel_plans``."""
+        """Return the activities of every person and day; see ``days``."""
         watch = Stopwatch("plan")
+        planned = self.days(people)
+        return replace(planned, costs=(*people.costs, watch.stop()))
+
+    def days(self, people: People) -> Planned:
+        """Return the activities of every person and day; see ``day_chains``, ``travel_plans``."""
         days = range(self._config.chains.days)
         parts, counted = zip(*(self._day(people, day) for day in days), strict=True)
         plans = pa.concat_tables([part.plans for part in parts])
@@ -41,7 +46,7 @@ class Planner:
             )
         counters = {name: sum(counts[name] for counts in counted) for name in counted[0]}
         states = np.unique(np.concatenate([part.states for part in parts]))
-        return Planned(plans, states, counters, (*people.costs, watch.stop()))
+        return Planned(plans, states, counters, people.costs)
 
     def _day(self, people: People, day: int) -> tuple[PlanResult, dict[str, int]]:
         config, persons = self._config, people.persons

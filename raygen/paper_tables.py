@@ -81,6 +81,37 @@ def table_3(rows: Iterable[Row], cases: dict[str, str], data: str) -> PaperTable
     )
 
 
+def table_4(rows: Iterable[Row], cases: dict[str, str], data: str) -> PaperTable:
+    """Return Table 4: three divergences by iteration of Algorithm 1; ours ± sd / paper.
+
+    Parameters
+    ----------
+    rows
+        Rows with metrics ``{quantity}_jsd`` and, over seeds, ``{quantity}_jsd_sd``.
+    cases
+        Case of a row, and how the table calls it.
+    data
+        What ours were measured on.
+    """
+    found = _by_name(rows)
+    lines: list[list[str]] = []
+    for case, name in cases.items():
+        cells: list[str] = []
+        for quantity in ("type", "start_time", "end_time"):
+            row = found.get((case, f"{quantity}_jsd"))
+            spread = found.get((case, f"{quantity}_jsd_sd"))
+            own = _cell(row) + ("" if spread is None else f" ± {_cell(spread)}")
+            paper = "–" if row is None or row.paper is None else f"{row.paper:.4f}"
+            cells.append(f"{own} / {paper}")
+        lines.append([name, *cells])
+    return PaperTable(
+        "Table 4: JSD by iteration of semi-supervised transfer (ours / paper)",
+        ["", "Activity type", "Start time", "End time"],
+        lines,
+        f"Ours: {data}. Paper: NHTS to GPS of Los Angeles.",
+    )
+
+
 def table_5(rows: Iterable[Row], day_kind: str, data: str) -> PaperTable:
     """Return Table 5: JSD of minutes by type in 12 groups; ours / paper."""
     found = _by_name(rows)

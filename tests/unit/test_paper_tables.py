@@ -7,6 +7,7 @@ from raygen.paper_tables import (
     PAPER_TYPES,
     TABLE_5_METRICS,
     table_3,
+    table_4,
     table_5,
     table_6,
 )
@@ -23,6 +24,16 @@ def test_table_3_has_ours_floor_and_paper_in_its_order():
     assert table.rows[0][:3] == ["Ours", "0.0000 / 0.0000 / –", "0.0100 / 0.0010 / –"]
     assert table.rows[1] == ["Missing"] + ["–"] * 5
     assert "a survey" in table.note
+
+
+def test_table_4_has_the_spread_over_seeds_and_the_paper():
+    rows = [
+        Row(case="a", metric="type_jsd", value=0.02, paper=0.0131),
+        Row(case="a", metric="type_jsd_sd", value=0.003),
+        Row(case="a", metric="end_time_jsd", value=0.05),
+    ]
+    table = table_4(rows, {"a": "Iteration 1"}, "d")
+    assert table.rows == [["Iteration 1", "0.0200 ± 0.0030 / 0.0131", "– / –", "0.0500 / –"]]
 
 
 def test_tables_5_and_6_have_every_group_with_the_paper_beside_ours():
