@@ -1,4 +1,4 @@
-"""Measure the assignment on synthetic cities of 500 to 3,000 zones.
+"""Measure the assignment on synthetic cities of 500 to 6,000 zones.
 
     python tests/bench/assignment.py [persons]
 
@@ -39,7 +39,7 @@ CASES = {
     "Algorithm 3 alone (gamma 0)": AssignmentConfig(gamma=0.0),
     "UniMob alone (alpha, beta 0)": AssignmentConfig(alpha=0.0, beta=0.0),
 }
-SIZES = ((25, 20), (50, 30), (75, 40))
+SIZES = ((25, 20), (50, 30), (75, 40), (100, 60))
 """Columns and rows of the grids of zones."""
 
 
