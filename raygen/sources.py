@@ -24,6 +24,7 @@ def compiled_sources() -> list[Path]:
         PACKAGE / "stay_points",
         PACKAGE / "inference",
         PACKAGE / "households",
+        PACKAGE / "network",
     )
     alone = [PACKAGE / "models" / "warping.py"]
     return alone + [path for folder in folders for path in sorted(folder.glob("*.py"))]
