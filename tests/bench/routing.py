@@ -1,0 +1,230 @@
+"""Measure routing on a grid of 14,160 segments and on the network of central Los Angeles.
+
+    python tests/bench/routing.py
+
+Writes docs/results/routing.json and .md. CPU seconds of one thread.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pyarrow as pa
+from scipy.sparse.csgraph import dijkstra
+
+# This file's own folder would hide modules of the same name.
+sys.path[0] = str(Path(__file__).parents[1])
+from gridroads import grid, trips  # noqa: E402
+
+from raygen.network.alternatives import alternatives  # noqa: E402
+from raygen.network.connected import strongly_connected  # noqa: E402
+from raygen.network.graph import RoadNetwork  # noqa: E402
+from raygen.network.la_basin import read_la_basin  # noqa: E402
+from raygen.network.routing import Router  # noqa: E402
+from raygen.network.speeds import free_flow, hourly  # noqa: E402
+from raygen.network.taste import Taste  # noqa: E402
+from raygen.results import Results, Row  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+TRIPS, PEER_TRIPS, CHECKED_ORIGINS = 20_000, 60, 100
+TARGET = 10_000
+WEIGHT = np.array([0.0] * 6 + [1.0] * 4 + [0.4] * 5 + [1.0] * 4 + [0.0] * 5)
+COUNTY_SIDE = 160  # 101,760 segments
+
+
+def cpu(run: Callable[[], object]) -> float:
+    """Return the CPU seconds of one run."""
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
+
+
+def peak_kib() -> int:
+    """Return the process' peak memory; ru_maxrss would begin at the parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def some_trips(roads: RoadNetwork, count: int) -> pa.Table:
+    """Trips between random nodes at random times of a day."""
+    rng = np.random.default_rng(0)
+    ends = rng.integers(0, roads.nodes, (2, count))
+    return trips(ends[0], ends[1], rng.uniform(0, 86_400, count))
+
+
+def scipy_rate(roads: RoadNetwork, pairs: np.ndarray) -> float:
+    """Routes with node lists a CPU-second of SciPy's Dijkstra."""
+    matrix = roads.graph().adjacency(roads.free_s)
+
+    def run() -> None:
+        for origin, at in pairs.tolist():
+            _, before = dijkstra(matrix, indices=origin, return_predecessors=True)
+            way = [at]
+            while way[-1] != origin:
+                way.append(before[way[-1]])
+
+    return len(pairs) / cpu(run)
+
+
+def networkx_rate(roads: RoadNetwork, pairs: np.ndarray) -> float:
+    """Routes with node lists a CPU-second of networkx's bidirectional Dijkstra."""
+    graph = nx.DiGraph()
+    ends = zip(roads.tail.tolist(), roads.head.tolist(), roads.free_s.tolist(), strict=True)
+    graph.add_weighted_edges_from(ends)
+
+    def run() -> None:
+        for origin, at in pairs.tolist():
+            nx.bidirectional_dijkstra(graph, origin, at)
+
+    return len(pairs) / cpu(run)
+
+
+def worst_difference(roads: RoadNetwork) -> tuple[float, int]:
+    """Return the largest difference of a cost from SciPy's, in seconds, and the routes compared."""
+    rng = np.random.default_rng(1)
+    origins = rng.integers(0, roads.nodes, CHECKED_ORIGINS)
+    cost = dijkstra(roads.graph().adjacency(roads.free_s), indices=origins)
+    row, at = (
+        rng.integers(0, CHECKED_ORIGINS, 5000),
+        rng.integers(0, roads.nodes, 5000),
+    )
+    router = Router(roads, free_flow(roads), Taste(flavours=1), 0)
+    told = router.route(trips(origins[row], at)).column("cost_s").to_numpy()
+    return float(np.abs(told - cost[row, at]).max()), len(row)
+
+
+def measure(name: str, roads: RoadNetwork) -> list[Row]:
+    """Return the rows of one network."""
+    table = some_trips(roads, TRIPS)
+    pairs = np.column_stack(
+        [table.column(c).to_numpy() for c in ("origin_node", "destination_node")]
+    )
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]][:PEER_TRIPS]
+    scipy, networkx = scipy_rate(roads, pairs), networkx_rate(roads, pairs)
+    profile = hourly(roads, WEIGHT, 1.8)
+    one = Router(roads, free_flow(roads), Taste(flavours=1), 0)
+    many = Router(roads, profile, Taste(), 0)
+    one.route(table.slice(0, 10))
+    rows: list[Row] = []
+    for case, router in (("one hierarchy", one), ("3 states of speeds x 8 flavours", many)):
+        spent = min(cpu(lambda r=router: r.route(table)) for _ in range(3))
+        rate = TRIPS / spent
+        label = f"{name}: {case}"
+        rows.append(
+            Row(
+                case=label,
+                metric="routes_per_cpu_s",
+                value=rate,
+                n=TRIPS,
+                baseline=scipy,
+                baseline_name="scipy dijkstra",
+                target=TARGET,
+            )
+        )
+    rows.append(
+        Row(
+            case=f"{name}: networkx, two-sided",
+            metric="routes_per_cpu_s",
+            value=networkx,
+            n=len(pairs),
+        )
+    )
+    few = table.slice(0, 1000)
+    spent = cpu(lambda: alternatives(many, few, 3))
+    rows.append(
+        Row(
+            case=f"{name}: up to 3 alternatives",
+            metric="trips_per_cpu_s",
+            value=1000 / spent,
+            n=1000,
+        )
+    )
+    told = many.route(table)
+    lists = told.column("segments").combine_chunks()
+    rows.append(
+        Row(case=name, metric="segments_per_route", value=len(lists.flatten()) / TRIPS, n=TRIPS)
+    )
+    stretch = told.column("cost_s").to_numpy()
+    low = Router(roads, profile, Taste(flavours=1), 0).route(table).column("cost_s").to_numpy()
+    some = low > 0
+    rows.append(
+        Row(
+            case=name,
+            metric="mean_stretch_of_believed_routes",
+            value=float((stretch[some] / low[some]).mean()),
+            n=TRIPS,
+        )
+    )
+    worst, compared = worst_difference(roads)
+    rows.append(Row(case=name, metric="max_cost_difference_s", value=worst, n=compared, target=0.1))
+    return rows
+
+
+def county() -> None:
+    """Route on a network of county size, in a process of its own; tells CPU seconds and MiB."""
+    base = peak_kib()
+    made: list[RoadNetwork] = []
+    read = cpu(lambda: made.append(grid(COUNTY_SIDE)))
+    roads = made[0]
+    after_network = peak_kib()
+    routers: list[Router] = []
+    build = cpu(lambda: routers.append(Router(roads, hourly(roads, WEIGHT, 1.8), Taste(), 0)))
+    table = some_trips(roads, 2000)
+    first = cpu(lambda: routers[0].route(table))
+    again = cpu(lambda: routers[0].route(table))
+    end = peak_kib()
+    figures = (roads.segments, read, build, first - again, 2000 / again)
+    memory = ((after_network - base) / 1024, (end - after_network) / 1024, base / 1024)
+    sys.stdout.write(" ".join(map(str, figures + memory)))
+
+
+def county_rows() -> list[Row]:
+    """Return the rows of the network of county size."""
+    command = [sys.executable, __file__, "county"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    segments, read, build, costs, rate, network_mib, router_mib, base = map(float, text.split())
+    name = f"grid of {int(segments):,}"
+    told = {
+        "make_network_cpu_s": read,
+        "build_router_cpu_s": build,
+        "24_hierarchies_cpu_s": costs,
+        "routes_per_cpu_s": rate,
+        "network_memory_growth_mib": network_mib,
+        "router_with_24_hierarchies_memory_growth_mib": router_mib,
+        "memory_of_imports_mib": base,
+    }
+    return [Row(case=name, metric=metric, value=value) for metric, value in told.items()]
+
+
+def main() -> None:
+    """Measure and write the results."""
+    if sys.argv[1:] == ["county"]:
+        county()
+        return
+    rows = measure("grid of 14,160", grid(60))
+    notes = [
+        "Routes are whole: segment lists as Arrow, lengths, costs, and times under speeds that "
+        "change on the way. Warm: hierarchies are made; in the process' first batch their making "
+        "is added (24 of them for 3 states and 8 flavours).",
+        "Peers give node lists and one cost, on free-flow times. duarouter and igraph are not "
+        "among the project's dependencies and were not run.",
+        "max_cost_difference_s: against SciPy's Dijkstra; hierarchies count whole milliseconds.",
+        "grid of 101,760: a grid has no motorways to contract to and is the worst case; there the "
+        "10,000 routes a second are not reached. Taken on a machine with other work on it.",
+    ]
+    if (ROOT / "data" / "la_basin").exists():
+        roads, dropped = strongly_connected(read_la_basin(ROOT / "data" / "la_basin"))
+        rows += measure("la_basin", roads)
+        notes.append(f"la_basin: {roads.segments} segments, {roads.nodes} nodes; {dropped}.")
+    rows += county_rows()
+    data = "grids made by tests/gridroads.py (synthesised); data/la_basin (observed network)"
+    result = Results("routing", "python tests/bench/routing.py", data, rows, notes)
+    result.write(ROOT / "docs" / "results" / "routing.json")
+
+
+if __name__ == "__main__":
+    main()
