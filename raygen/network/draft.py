@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raygen.city_files.faults import Faults
 from raygen.network.classes import MAX_KPH
-from raygen.network.graph import FloatArray, IntArray, RoadNetwork, line_lengths
+from raygen.network.graph import BoolArray, FloatArray, IntArray, RoadNetwork, line_lengths
 
 _MAX_LENGTH_M = 500_000.0
 _MAX_LANES = 20
+_SHOWN = 5  # links of a fault that are named
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def network_of(nodes: Nodes, segments: Segments) -> RoadNetwork:
     _check_nodes(nodes)
     faults = Faults(segments.file)
     for column, rows in (("from", segments.tail), ("to", segments.head)):
-        faults.rows(column, rows < 0, f"node not in {nodes.file}")
+        _links(faults, segments, column, rows < 0, f"node not in {nodes.file}")
     faults.raise_any()
     point_at, points = _lines(nodes, segments)
     along = line_lengths(point_at, points)
@@ -116,7 +116,7 @@ def _check_segments(segments: Segments, length: FloatArray, points: FloatArray) 
     faults = Faults(segments.file)
     if len(length) == 0:
         faults.add("link", "no segments")
-    rules: list[tuple[str, npt.NDArray[np.bool_], str]] = [
+    rules: list[tuple[str, BoolArray, str]] = [
         ("length", (length > 0) & (length <= _MAX_LENGTH_M), "must be > 0 and <= 500 km"),
         (
             "speed",
@@ -127,11 +127,19 @@ def _check_segments(segments: Segments, length: FloatArray, points: FloatArray) 
     ]
     for column, good, rule in rules:
         # NaN compares false, hence the negation of what is good.
-        faults.rows(column, ~good, rule)
+        _links(faults, segments, column, ~good, rule)
     if not _on_earth(points[:, 0], points[:, 1]).all():
         faults.add("geometry", "must be longitude and latitude in degrees")
     faults.raise_any()
 
 
-def _on_earth(lon: FloatArray, lat: FloatArray) -> npt.NDArray[np.bool_]:
+def _links(faults: Faults, segments: Segments, column: str, bad: BoolArray, rule: str) -> None:
+    """Note a fault by the source's ids: a segment that was cut or doubled has no row there."""
+    if bad.any():
+        ids = list(dict.fromkeys(segments.source_id.filter(pa.array(bad)).to_pylist()))
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        faults.add(column, f"links {', '.join(ids[:_SHOWN])}{more}: {rule}")
+
+
+def _on_earth(lon: FloatArray, lat: FloatArray) -> BoolArray:
     return (np.abs(lon) <= 180) & (np.abs(lat) <= 90)  # noqa: PLR2004

@@ -61,7 +61,8 @@ def read_osm(path: Path) -> RoadNetwork:
     table = _ways(path)
     lines = shapely.from_wkb(table.column("wkb_geometry").to_numpy(zero_copy_only=False))
     points, of = shapely.get_coordinates(lines, return_index=True)
-    begin = np.searchsorted(of, np.arange(len(lines) + 1))
+    points, begin, ways = _moving(points, of)
+    table = table.take(pa.array(ways))
     words = {tag: np.array(table.column(tag).to_pylist(), dtype=str) for tag in _TAGS}
     against = np.isin(words["oneway"], _BACKWARD)
     points = _turned(begin, points, against)
@@ -125,6 +126,20 @@ def _ways(path: Path) -> pa.Table:
         at = table.schema.get_field_index(tag)
         table = table.set_column(at, tag, table.column(tag).cast(pa.string()).fill_null(""))
     return table
+
+
+def _moving(points: FloatArray, of: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
+    """Leave out points that repeat the one before them in their way, and ways of one point.
+
+    Mappers' slips: they would be segments of no length. Returns the points, where each way that is
+    left begins, and which ways those are.
+    """
+    still = np.zeros(len(points), dtype=bool)
+    still[1:] = (of[1:] == of[:-1]) & (points[1:] == points[:-1]).all(axis=1)
+    alone = np.bincount(of[~still]) == 1
+    kept = ~still & ~alone[of]
+    ways, count = np.unique(of[kept], return_counts=True)
+    return points[kept], np.concatenate([[0], np.cumsum(count)]), ways
 
 
 def _turned(begin: IntArray, points: FloatArray, against: BoolArray) -> FloatArray:

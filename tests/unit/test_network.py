@@ -78,8 +78,8 @@ def test_lanes_of_osm():
 @pytest.mark.parametrize(
     ("length", "speed", "rule"),
     [
-        ([1.0, 0.0], None, "column length: rows 1: must be > 0"),
-        ([1.0, 1.0], [30.0, -30.0], "column speed: rows 1"),
+        ([1.0, 0.0], None, "column length: links 1: must be > 0"),
+        ([1.0, 1.0], [30.0, -30.0], "column speed: links 1"),
         ([1.0, 1.0], [30.0, 400.0], "<= 250 km/h"),
     ],
 )
@@ -113,7 +113,7 @@ def test_negative_speeds_are_codes(tmp_path):
 @pytest.mark.parametrize(
     ("links", "rule"),
     [
-        ("7,8,9.2,45,2\n", r"links.csv: column to: rows 0: node not in .*nodes.csv"),
+        ("7,8,9.2,45,2\n", r"links.csv: column to: links 0: node not in .*nodes.csv"),
         ("7,9,x,45,2\n", r"links.csv: .*column #2.*'x'"),
         ("7,9,,45,2\n", "links.csv: column length_km: row 0: empty"),
     ],

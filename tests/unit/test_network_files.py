@@ -51,10 +51,10 @@ def test_gmns_reads_units_directions_and_lines(tmp_path):
     ("old", "new", "rule"),
     [
         ("a,b,true", "a,b,maybe", "column directed: row 0: must be true or false, got 'maybe'"),
-        ("a,b,true", "a,z,true", "column to: rows 0: node not in"),
+        ("a,b,true", "a,z,true", "column to: links 1: node not in"),
         ("LINESTRING (-118.01 34,", "POINT (", "column geometry: row 1: must be a WKT"),
-        (",2,primary", ",99,primary", "column lanes: rows 0: must be 1 to 20"),
-        ("1.5", "-1.5", "column length: rows 0"),
+        (",2,primary", ",99,primary", "column lanes: links 1: must be 1 to 20"),
+        ("1.5", "-1.5", "column length: links 1"),
     ],
 )
 def test_wrong_gmns_is_refused(tmp_path, old, new, rule):
@@ -116,7 +116,7 @@ def test_sumo_reads_edges_for_cars(tmp_path, packed):
         ('projParameter="+proj', 'projParameter="!" x="+proj', "location: projParameter must be"),
         ('projParameter="+proj=utm', 'projParameter="+proj=nowhere', "location: projParameter .*nowhere"),
         ("</net>", "", "not readable as XML"),
-        ('id="ba" from="b"', 'id="ba" from="q"', "column from: rows 1: node not in"),
+        ('id="ba" from="b"', 'id="ba" from="q"', "column from: links ba: node not in"),
     ],
 )  # fmt: skip
 def test_wrong_sumo_is_refused(tmp_path, old, new, rule):
@@ -179,6 +179,14 @@ def test_osm_rings_are_two_segments(tmp_path):
     assert spans(roads) == [("1", 1, 3), ("1", 3, 1)]
 
 
+def test_osm_points_that_repeat_make_no_segment(tmp_path):
+    ways = way(1, "12234", highway="primary", oneway="yes") + way(2, "35", highway="primary")
+    ways += way(3, "66", highway="primary")
+    roads = read_osm(osm(tmp_path, ways))
+    assert spans(roads) == [("1", 1, 3), ("1", 3, 4), ("2", 3, 5), ("2", 5, 3)]
+    assert len(roads.line(0)) == 3
+
+
 def test_osm_roads_that_are_shut_are_left_out(tmp_path):
     ways = way(1, "12", highway="footway") + way(2, "23", highway="primary", access="private")
     ways += way(3, "34", highway="primary", access="no", motor_vehicle="yes")
@@ -229,7 +237,7 @@ def test_wrong_cities_are_refused(tmp_path):
     edges = pq.read_table(city(tmp_path) / "road_edges.parquet")
     path = tmp_path / "road_edges.parquet"
     for column, values, rule in (
-        ("u", pa.array([5, 9]), "column from: rows 1: node not in"),
+        ("u", pa.array([5, 9]), "column from: links 71: node not in"),
         ("name", pa.array(["A", None]), "column name: row 1: null"),
         ("geometry", pa.array([b"x", b"y"]), "column geometry: row 0: must be a linestring"),
     ):
