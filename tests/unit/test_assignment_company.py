@@ -24,7 +24,7 @@ def people() -> People:
         person_id=10 + np.arange(n), age=AGES, employment=np.zeros(n, int),
         student=np.array([0, 1, 1, 0]), home_zone=np.zeros(n, np.int32), home_lon=zero,
         home_lat=zero, vehicles=np.array([1, 1, 1, 0]), household=HOUSEHOLD,
-        keys=np.zeros(n, np.uint64),
+        keys=np.zeros(n, np.uint64), group=np.zeros(n, int),
     )  # fmt: skip
 
 

@@ -188,6 +188,7 @@ def test_cuda_comes_close_to_the_cpu(stage, fitted, tmp_path):
     assert [row["validation_total"] for row in found.curve] == pytest.approx(want, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_parts_open_when_the_recipe_says_under_sharding(tmp_path):
     config = LOOP.model_copy(update={"workers": 2, "unfreeze": {"layer": 1.0, "out.bias": 0.6}})
     found = fit(regression(), config, tmp_path).tensors
