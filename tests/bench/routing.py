@@ -7,6 +7,7 @@ Writes docs/results/routing.json and .md. CPU seconds of one thread.
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from raygen.network.alternatives import alternatives  # noqa: E402
 from raygen.network.connected import strongly_connected  # noqa: E402
 from raygen.network.graph import RoadNetwork  # noqa: E402
 from raygen.network.la_basin import read_la_basin  # noqa: E402
+from raygen.network.read import read_roads  # noqa: E402
 from raygen.network.routing import Router  # noqa: E402
 from raygen.network.speeds import free_flow, hourly  # noqa: E402
 from raygen.network.taste import Taste  # noqa: E402
@@ -97,71 +99,78 @@ def worst_difference(roads: RoadNetwork) -> tuple[float, int]:
     return float(np.abs(told - cost[row, at]).max()), len(row)
 
 
-def measure(name: str, roads: RoadNetwork) -> list[Row]:
-    """Return the rows of one network."""
-    table = some_trips(roads, TRIPS)
-    pairs = np.column_stack(
-        [table.column(c).to_numpy() for c in ("origin_node", "destination_node")]
-    )
+def speed_rows(name: str, roads: RoadNetwork, many: Router, table: pa.Table) -> list[Row]:
+    """Return how fast routes of a network are found, by us and by peers."""
+    ends = [table.column(c).to_numpy() for c in ("origin_node", "destination_node")]
+    pairs = np.column_stack(ends)
     pairs = pairs[pairs[:, 0] != pairs[:, 1]][:PEER_TRIPS]
-    scipy, networkx = scipy_rate(roads, pairs), networkx_rate(roads, pairs)
-    profile = hourly(roads, WEIGHT, 1.8)
+    peer = {"baseline": scipy_rate(roads, pairs), "baseline_name": "scipy dijkstra"}
     one = Router(roads, free_flow(roads), Taste(flavours=1), 0)
-    many = Router(roads, profile, Taste(), 0)
     one.route(table.slice(0, 10))
     rows: list[Row] = []
     for case, router in (("one hierarchy", one), ("3 states of speeds x 8 flavours", many)):
-        spent = min(cpu(lambda r=router: r.route(table)) for _ in range(3))
-        rate = TRIPS / spent
-        label = f"{name}: {case}"
-        rows.append(
-            Row(
-                case=label,
-                metric="routes_per_cpu_s",
-                value=rate,
-                n=TRIPS,
-                baseline=scipy,
-                baseline_name="scipy dijkstra",
-                target=TARGET,
-            )
-        )
-    rows.append(
-        Row(
-            case=f"{name}: networkx, two-sided",
-            metric="routes_per_cpu_s",
-            value=networkx,
-            n=len(pairs),
-        )
-    )
+        rate = TRIPS / min(cpu(lambda r=router: r.route(table)) for _ in range(3))
+        label, metric = f"{name}: {case}", "routes_per_cpu_s"
+        rows.append(Row(case=label, metric=metric, value=rate, n=TRIPS, target=TARGET, **peer))
+    rate = networkx_rate(roads, pairs)
+    label = f"{name}: networkx, two-sided"
+    rows.append(Row(case=label, metric="routes_per_cpu_s", value=rate, n=len(pairs)))
     few = table.slice(0, 1000)
-    spent = cpu(lambda: alternatives(many, few, 3))
-    rows.append(
-        Row(
-            case=f"{name}: up to 3 alternatives",
-            metric="trips_per_cpu_s",
-            value=1000 / spent,
-            n=1000,
-        )
-    )
-    told = many.route(table)
-    lists = told.column("segments").combine_chunks()
-    rows.append(
-        Row(case=name, metric="segments_per_route", value=len(lists.flatten()) / TRIPS, n=TRIPS)
-    )
-    stretch = told.column("cost_s").to_numpy()
-    low = Router(roads, profile, Taste(flavours=1), 0).route(table).column("cost_s").to_numpy()
-    some = low > 0
-    rows.append(
-        Row(
-            case=name,
-            metric="mean_stretch_of_believed_routes",
-            value=float((stretch[some] / low[some]).mean()),
-            n=TRIPS,
-        )
-    )
-    worst, compared = worst_difference(roads)
-    rows.append(Row(case=name, metric="max_cost_difference_s", value=worst, n=compared, target=0.1))
+    rate = 1000 / cpu(lambda: alternatives(many, few, 3))
+    label = f"{name}: up to 3 alternatives"
+    rows.append(Row(case=label, metric="trips_per_cpu_s", value=rate, n=1000))
     return rows
+
+
+def measure(name: str, roads: RoadNetwork) -> list[Row]:
+    """Return the rows of one network."""
+    table = some_trips(roads, TRIPS)
+    profile = hourly(roads, WEIGHT, 1.8)
+    many = Router(roads, profile, Taste(), 0)
+    rows = speed_rows(name, roads, many, table)
+    told = many.route(table)
+    cost = told.column("cost_s").to_numpy()
+    low = Router(roads, profile, Taste(flavours=1), 0).route(table).column("cost_s").to_numpy()
+    segments = len(told.column("segments").combine_chunks().flatten())
+    worst, compared = worst_difference(roads)
+    figures = {
+        "segments_per_route": (segments / TRIPS, TRIPS, None),
+        "mean_stretch_of_believed_routes": (
+            float((cost[low > 0] / low[low > 0]).mean()),
+            TRIPS,
+            None,
+        ),
+        "max_cost_difference_s": (worst, compared, 0.1),
+    }
+    return rows + [
+        Row(case=name, metric=metric, value=value, n=n, target=target)
+        for metric, (value, n, target) in figures.items()
+    ]
+
+
+def write_osm(path: Path, side: int) -> None:
+    """Write a grid of streets as OSM XML: a way for each row and column."""
+    with path.open("w") as file:
+        file.write('<?xml version="1.0"?><osm version="0.6">')
+        for i in range(side * side):
+            lat, lon = 34 + i // side / 1100, -118 + i % side / 900
+            file.write(f'<node id="{i + 1}" lat="{lat:.7f}" lon="{lon:.7f}" version="1"/>')
+        for k in range(2 * side):
+            row = range(k * side, (k + 1) * side) if k < side else range(k - side, side**2, side)
+            points = "".join(f'<nd ref="{i + 1}"/>' for i in row)
+            tag = '<tag k="highway" v="residential"/>'
+            file.write(f'<way id="{k + 1}" version="1">{points}{tag}</way>')
+        file.write("</osm>")
+
+
+def county_osm() -> None:
+    """Read an OSM file of county size, in a process of its own; tells CPU seconds and MiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "grid.osm"
+        write_osm(path, COUNTY_SIDE)
+        base = peak_kib()
+        spent = cpu(lambda: read_roads(path))
+    sys.stdout.write(f"{spent} {(peak_kib() - base) / 1024}")
 
 
 def county() -> None:
@@ -184,12 +193,21 @@ def county() -> None:
 
 def county_rows() -> list[Row]:
     """Return the rows of the network of county size."""
-    command = [sys.executable, __file__, "county"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    segments, read, build, costs, rate, network_mib, router_mib, base = map(float, text.split())
+    told_by = {
+        part: subprocess.run(
+            [sys.executable, __file__, part], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for part in ("county", "county_osm")
+    }
+    segments, read, build, costs, rate, network_mib, router_mib, base = map(
+        float, told_by["county"]
+    )
+    osm, osm_mib = map(float, told_by["county_osm"])
     name = f"grid of {int(segments):,}"
     told = {
         "make_network_cpu_s": read,
+        "read_as_osm_xml_cpu_s": osm,
+        "read_as_osm_xml_memory_growth_mib": osm_mib,
         "build_router_cpu_s": build,
         "24_hierarchies_cpu_s": costs,
         "routes_per_cpu_s": rate,
@@ -202,8 +220,9 @@ def county_rows() -> list[Row]:
 
 def main() -> None:
     """Measure and write the results."""
-    if sys.argv[1:] == ["county"]:
-        county()
+    part = {"county": county, "county_osm": county_osm}.get("".join(sys.argv[1:]))
+    if part is not None:
+        part()
         return
     rows = measure("grid of 14,160", grid(60))
     notes = [
