@@ -200,6 +200,7 @@ def test_parts_open_when_the_recipe_says_under_sharding(tmp_path):
         assert not torch.equal(found[name], start[name])
 
 
+@pytest.mark.slow
 def test_steps_in_this_process_are_those_of_one_worker(tmp_path):
     config = LOOP.model_copy(update={"unfreeze": {"layer.bias": 0.5}})
     shared, here = fit(regression(), config, tmp_path), fit_here(regression(), config)
