@@ -10,7 +10,7 @@ from raygen.taxonomy import PLAN_SLOTS
 
 CPU_S_PER_1000 = {
     "populate": 0.02,
-    "plan": 2.4,
+    "plan": 0.4,
     "denoise": 1.0,
     "decode": 0.4,
     "assign": 0.1,
