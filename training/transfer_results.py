@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from raygen import paper_tables, seeds
+from raygen import seeds
 from raygen.config import load
 from raygen.markov import fit_markov
 from raygen.metrics import QUANTITIES, chain_divergences
 from raygen.models.masks import paper_mask
-from raygen.results import Results, Row
+from raygen.results import Row
 from raygen.stages.chains import DRAWS, UNKNOWN
 from raygen.survey import GROUP_ROWS
 from raygen.taxonomy import ACTIVITY_TYPES, HOME, SLOTS
@@ -36,7 +36,8 @@ from training.iteration import Network, hide, raw_days
 from training.partial_days import COMPARED, complete, transition_divergences
 from training.transfer import Method, TransferRecipe, load_base, transfer
 from training.transfer_data import Target, load_target
-from training.transfer_paper import NOTES, PAPER, PAPER_LA
+from training.transfer_paper import PAPER, PAPER_LA
+from training.transfer_tables import results_of
 
 PARTS = ("supervised", "slots", "beijing", "bay_area")
 
@@ -45,15 +46,6 @@ _MASKED = 0.7
 _SEEDS = (1, 2, 3)
 _MARKOV = "Markov by slot and group of the target"
 _MEAN = "likeliest known type of the slot in the target"
-
-_TABLE_3 = {
-    "survey against target": "Survey vs target",
-    "chain decoder, source survey, 70 % masked, no transfer (M^N)": "M^N on survey",
-    "chain decoder, target, 70 % masked, no transfer (M^N)": "M^N on target",
-    "chain decoder, target, 70 % masked, unfreezing (M^S)": "M^S on target",
-    "chain decoder, target, 70 % masked, all at once": "All at once",
-    "chain decoder, target, 70 % masked, scratch": "From scratch",
-}
 
 Chains = npt.NDArray[np.int8]
 
@@ -376,33 +368,6 @@ def measure(setting: Setting, part: str) -> list[Row]:
             return table_3(setting, "slots")
         case _:
             return table_4(setting, part)
-
-
-def results_of(rows: list[Row]) -> Results:
-    """Return the rows as results, with the paper's tables."""
-    return Results(
-        name="data-fusion-transfer",
-        command="python -m training.transfer_results raygen/weights data/activitysim",
-        data="source: Česko v pohybu 2017–2019; targets: San Francisco Bay Area days of the "
-        "package activitysim 1.6.0 (synthesised by a model, not observed) and Beijing days of "
-        "MoveSim (places observed, types calibrated)",
-        rows=rows,
-        tables=[
-            paper_tables.table_3(
-                rows, _TABLE_3, "Česko v pohybu and the Bay Area's days, held-out persons"
-            ),
-            paper_tables.table_4(
-                rows,
-                {"beijing, source survey against A_raw": "Survey vs days of places"}
-                | {
-                    f"beijing, A_n against A_raw, iteration {number}": f"Iteration {number}"
-                    for number in range(7)
-                },
-                "Česko v pohybu to Beijing's days, held-out days, three seeds",
-            ),
-        ],
-        notes=NOTES,
-    )
 
 
 def main(arguments: list[str]) -> None:

@@ -16,6 +16,7 @@ from raygen.households.state import (
     CHILD,
     BoolArray,
     State,
+    all_home,
     alone,
     at_home,
     bring,
@@ -195,13 +196,13 @@ def _split(
     first, last = span
     start = first
     if first > 1 and at_home(state, leaves, first - 2, first - 1):
-        if free(state, leaves, first - 2, first) and _all_home(state, party, first - 2, first - 1):
+        if free(state, leaves, first - 2, first) and all_home(state, party, first - 2, first - 1):
             start = first - 1
     stop = last
     if at_home(state, comes, last, last + 1) and free(state, comes, last - 1, last + 1):
-        if _all_home(state, party, start - 1, last + 1):
+        if all_home(state, party, start - 1, last + 1):
             stop = last + 1
-    if not _all_home(state, party, start - 1, stop) or not free(state, leaves, start, start):
+    if not all_home(state, party, start - 1, stop) or not free(state, leaves, start, start):
         return False
     if not free(state, comes, stop - 1, stop - 1):
         return False
@@ -226,7 +227,7 @@ def _earlier(
     first, stop = span
     if school < first - BEND:
         carer, begin, _ = choose_bring(state, party, school)
-        if carer >= 0 and _all_home(state, party, begin - 1, stop):
+        if carer >= 0 and all_home(state, party, begin - 1, stop):
             return carer, begin
     return found
 
@@ -239,17 +240,9 @@ def _later(
     start, last = span
     if school > last + BEND:
         carer, end, _ = choose_fetch(state, party, school, start)
-        if carer >= 0 and _all_home(state, party, start - 1, end):
+        if carer >= 0 and all_home(state, party, start - 1, end):
             return carer, end
     return found
-
-
-@njit(cache=True, nogil=True)
-def _all_home(state: State, party: BoolArray, first: int, last: int) -> bool:
-    for member in range(len(state.part)):
-        if party[member] and not at_home(state, member, first, last):
-            return False
-    return True
 
 
 @njit(cache=True, nogil=True)

@@ -16,6 +16,7 @@ from raygen.households.state import (
     CHILD,
     BoolArray,
     State,
+    all_home,
     alone,
     at_home,
     bring,
@@ -104,14 +105,6 @@ def _siblings(state: State, child: int, start: int, stop: int) -> BoolArray:
 
 
 @njit(cache=True, nogil=True)
-def _clear(state: State, party: BoolArray, first: int, last: int) -> bool:
-    for child in range(len(state.part)):
-        if party[child] and not at_home(state, child, first, last):
-            return False
-    return True
-
-
-@njit(cache=True, nogil=True)
 def _split(state: State, party: BoolArray, lead: int, start: int, stop: int) -> bool:
     """Have the party brought and fetched; return whether somebody can."""
     carer, begin, _ = choose_bring(state, party, start)
@@ -122,7 +115,7 @@ def _split(state: State, party: BoolArray, lead: int, start: int, stop: int) -> 
     nobody = np.zeros(len(state.part), np.bool_)
     bring(state, nobody, lead, carer, begin)
     comes, end, _ = choose_fetch(state, party, max(stop, begin + 2), begin)
-    if comes < 0 or not _clear(state, party, begin - 1, end):
+    if comes < 0 or not all_home(state, party, begin - 1, end):
         state.chain[carer, begin], state.place[carer, begin] = before, -1
         write(state.locked, carer, begin - 1, begin + 2, False)  # all three were free
         return False
@@ -148,7 +141,7 @@ def _join(state: State, party: BoolArray, start: int, stop: int) -> bool:
                 continue
             last = tour_end(state.chain, carer, first)
             if last - first <= LONGEST and joinable(state, carer, first, last):
-                if _clear(state, party, first - 1, last):
+                if all_home(state, party, first - 1, last):
                     cost = 0.25 * abs(first - start) + 0.25 * abs(last - first - stop + start)
                     cost -= state.noise[carer, first]
                     if cost < least:
@@ -163,7 +156,7 @@ def _join(state: State, party: BoolArray, start: int, stop: int) -> bool:
 @njit(cache=True, nogil=True)
 def _come(state: State, party: BoolArray, child: int, start: int, stop: int) -> bool:
     """Have a carer who is at home come along; return whether one can."""
-    if not _clear(state, party, start - 1, stop):
+    if not all_home(state, party, start - 1, stop):
         return False
     best, least = -1, np.inf
     for carer in range(len(state.part)):

@@ -208,3 +208,12 @@ def take_along(state: State, party: BoolArray, carer: int, span: tuple[int, int]
             write(state.place, member, start, stop, carer)
             write(state.escort, member, start, stop + 1, carer)
             forget(state.wish, member, start, stop)
+
+
+@njit(cache=True, nogil=True)
+def all_home(state: State, party: BoolArray, first: int, last: int) -> bool:
+    """Return whether all of a party are at home in the slots from ``first`` to ``last``."""
+    for member in range(len(state.part)):
+        if party[member] and not at_home(state, member, first, last):
+            return False
+    return True

@@ -1,13 +1,11 @@
 """Several routes for each trip, as unlike as the flavours make them."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from numba import njit
 
 from raygen.errors import DataError
-from raygen.network.graph import IntArray
+from raygen.network.graph import FloatArray, IntArray, RowArray
 from raygen.network.routing import ROUTES, Paths, Router, ends_of
 from raygen.network.taste import flavour_of
 
@@ -75,7 +73,7 @@ def _order(own: IntArray, flavours: int) -> IntArray:
     return np.roll(np.take_along_axis(turn, zero_last, axis=1), 1, axis=1)
 
 
-def _stacked(every: list[Paths]) -> tuple[IntArray, Any]:
+def _stacked(every: list[Paths]) -> tuple[IntArray, RowArray]:
     """Return all flavours' lists as one; list (f, i) begins at ``route_at[f, i]``."""
     shift = np.concatenate([[0], np.cumsum([len(paths.segments) for paths in every])])
     route_at = np.stack([p.route_at + s for p, s in zip(every, shift[:-1], strict=True)])
@@ -83,7 +81,14 @@ def _stacked(every: list[Paths]) -> tuple[IntArray, Any]:
 
 
 @njit(cache=True, nogil=True)
-def _choose(order: Any, route_at: Any, segments: Any, length: Any, k: int, overlap: float) -> Any:  # noqa: ANN401  (compiled: NumPy arrays)
+def _choose(
+    order: IntArray,
+    route_at: IntArray,
+    segments: RowArray,
+    length: FloatArray,
+    k: int,
+    overlap: float,
+) -> IntArray:
     """Return the rank of each trip's route by flavour, -1: left out; shape (N, F)."""
     trips, flavours = order.shape
     rank = np.full((trips, flavours), -1, np.int64)
@@ -110,7 +115,9 @@ def _choose(order: Any, route_at: Any, segments: Any, length: Any, k: int, overl
 
 
 @njit(cache=True, nogil=True)
-def _shared(way: Any, known: Any, length: Any, mark: Any, stamp: int) -> float:  # noqa: ANN401  (compiled: NumPy arrays)
+def _shared(
+    way: RowArray, known: RowArray, length: FloatArray, mark: IntArray, stamp: int
+) -> float:
     """Return the share of a way's metres that are in a known one; ``stamp`` is used once."""
     for segment in known:
         mark[segment] = stamp
@@ -119,4 +126,4 @@ def _shared(way: Any, known: Any, length: Any, mark: Any, stamp: int) -> float: 
         metres += length[segment]
         if mark[segment] == stamp:
             shared += length[segment]
-    return shared / metres
+    return float(shared / metres)
