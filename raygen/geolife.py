@@ -3,7 +3,9 @@
 Input: ``days_train.txt.gz`` and ``days_val.txt.gz`` (48 half-hour slots a line, location ids),
 ``locations.txt`` (latitude and longitude of each id) and ``pois.csv`` (lon, lat, cat: tourism tags
 of OpenStreetMap). Feng et al., "Learning to simulate human mobility", KDD 2020; GeoLife, Microsoft
-Research. Only days that stay within the city's bounding box are kept; a region is an H3 cell of
+Research. The days count half hours of UTC and so begin at 8:00 of Beijing: they are kept as they
+are, since the place at their end is not that at their beginning, and ``Days.begins`` says so. Only
+days that stay within the city's bounding box are kept; a region is an H3 cell of
 resolution 8 that a training day visits.
 
 POI distributions. The POIs are of tourism alone, 982 in all, and four categories that they lack are
@@ -29,6 +31,9 @@ from raygen.errors import DataError
 from raygen.mobility import Days, Regions, runs
 from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES
 
+BEGINS = 16
+"""Half hour of Beijing's clock at which the days begin."""
+
 BOX = (39.7, 40.2, 116.0, 116.8)
 """South, north, west, east bound of the city, degrees."""
 
@@ -42,6 +47,7 @@ _TAGS = {
 _RESOLUTION = 8
 _KERNEL_M = 1000.0
 _LONG_STAY = 6  # slots
+_NIGHT = 12  # slots after midnight
 _PSEUDO = 2.0  # dwell slots of the city's mean that a region's own are mixed with
 
 
@@ -129,7 +135,7 @@ def _read_places(path: Path) -> npt.NDArray[np.float64]:
 def _days(region: npt.NDArray[np.integer], entries: int) -> Days:
     code, start, cut = runs(region, entries)
     unknown = np.full(code.shape, -1, dtype=np.int8)
-    return Days(code.astype(np.int32), start.astype(np.int8), unknown, cut)
+    return Days(code.astype(np.int32), start.astype(np.int8), unknown, cut, BEGINS)
 
 
 def _poi_counts(directory: Path, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -163,10 +169,11 @@ def _dwell(region: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.float6
     held = code >= 0
     code, start, end = code[held], start[held], end[held]
     stay = end - start
-    middle = (start + end) // 2
+    middle = (BEGINS + (start + end) // 2) % PLAN_SLOTS
     day = (middle >= 16) & (middle < 36) & (stay >= _LONG_STAY)  # noqa: PLR2004 - 8 h to 18 h
     evening = (middle >= 36) & (middle < 46) & (stay >= _LONG_STAY // 2)  # noqa: PLR2004
-    night = np.clip(np.minimum(end, 12) - start, 0, None)
+    midnight = PLAN_SLOTS - BEGINS
+    night = np.clip(np.minimum(end, midnight + _NIGHT) - np.maximum(start, midnight), 0, None)
     slots = np.zeros((count, len(POI_CATEGORIES)))
     for word, weight in (
         ("residential", night),

@@ -6,7 +6,7 @@ arrival leads to, each with the half-hour slot of arrival. Observed days come fr
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,11 +48,20 @@ class Days:
     region: npt.NDArray[np.int32]
     """Region row of each entry, shape (N, K); ``PADDING`` beyond the end."""
     slot: npt.NDArray[np.int8]
-    """Half-hour slot of arrival, 0 … 47, rising; shape (N, K); ``PADDING`` beyond the end."""
+    """Half hours from the day's beginning to the arrival, 0 … 47, rising; shape (N, K);
+    ``PADDING`` beyond the end."""
     kind: npt.NDArray[np.int8]
     """Activity type of each entry, shape (N, K); -1 where it is unknown or beyond the end."""
     cut: int
     """Days that had more than K entries and lost the last ones."""
+    begins: int = 0
+    """Half hour of the city's clock at which the days begin."""
+
+    @property
+    def clock(self) -> npt.NDArray[np.int8]:
+        """Half-hour slot of the city's clock of each arrival, shape (N, K), as ``slot``."""
+        told = (self.slot + self.begins) % PLAN_SLOTS
+        return np.where(self.slot >= 0, told, PADDING).astype(np.int8)
 
     @property
     def length(self) -> npt.NDArray[np.int64]:
@@ -61,7 +70,7 @@ class Days:
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Days":
         """Return the days of these rows."""
-        return Days(self.region[rows], self.slot[rows], self.kind[rows], self.cut)
+        return replace(self, region=self.region[rows], slot=self.slot[rows], kind=self.kind[rows])
 
 
 def regions_digest(region_id: npt.NDArray[np.uint64]) -> str:

@@ -6,7 +6,7 @@ would teach the generator to read the answer off D, so D is blended, in random m
 what is typical: the mean distribution of the activity type, or the code of the region's own.
 
     D ∝ ((1 − u²) · typical + u² · p_region)^τ · e^(0.2 ε),  u ~ U(0, 1),  ln τ ~ N(0.15, 0.35²)
-    M ∝ e^(−|slot − arrival| / w),  w ~ U(0.01, 1) slots: from one-hot to about ± 1 h
+    M ∝ e^(−|slot − arrival| / w),  w ~ U(0.01, 1) slots of the clock: from one-hot to about ± 1 h
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,8 @@ def temporal_plan(days: Days, how: Vagueness, rng: np.random.Generator) -> Float
     """Return M, shape (N, K, 48); zero beyond the end of a day; one-hot at entry 0."""
     width = np.maximum(how.width * rng.random(days.slot.shape), 0.01)
     width[:, 0] = 0.01
-    gap = np.abs(np.arange(PLAN_SLOTS) - np.maximum(days.slot, 0)[:, :, None])
+    gap = np.abs(np.arange(PLAN_SLOTS) - np.maximum(days.clock, 0)[:, :, None])
+    gap = np.minimum(gap, PLAN_SLOTS - gap)
     plan = np.exp(-gap / width[:, :, None]) * (days.slot >= 0)[:, :, None]
     return (plan / np.maximum(plan.sum(axis=2, keepdims=True), 1e-12)).astype(np.float32)
 

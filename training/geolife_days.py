@@ -24,14 +24,13 @@ import numpy.typing as npt
 
 from raygen import seeds
 from raygen.errors import DataError
-from raygen.geolife import read_days
+from raygen.geolife import BEGINS, read_days
 from raygen.inference.completion import with_ways
 from raygen.inference.people import draw_profiles
 from raygen.inference.temporal import duration_class, load_temporal
 from raygen.stages.chains import UNKNOWN
 from raygen.taxonomy import HOME, PLAN_SLOTS, SLOTS, WORK
 
-_UTC_OFFSET = 16  # half hours
 _SAME_M = 300.0
 _EARTH_M = 6_371_000.0
 _NIGHT, _NIGHT_SLOTS = (44, 12), 8  # 22 h to 6 h; the least of its 16 half hours at home
@@ -82,7 +81,7 @@ def read_beijing(directory: Path, split: str) -> BeijingDays:
     if days.min() < 0 or days.max() >= len(where):
         msg = f"{directory}: location ids must be below {len(where)}, got {days.min()} to "
         raise DataError(msg + str(days.max()))
-    return typed_days(np.roll(days, _UTC_OFFSET, axis=1), where)
+    return typed_days(np.roll(days, BEGINS, axis=1), where)
 
 
 def typed_days(days: IntArray, where: npt.NDArray[np.float64]) -> BeijingDays:

@@ -10,7 +10,7 @@ from raygen.errors import DataError
 from raygen.geolife import read_mobility
 from raygen.mobility import check_regions, expand, runs
 from raygen.mobility_synthesis import assumed_chains, region_attraction, regions_of, synthesise
-from raygen.taxonomy import ACTIVITY_TYPES, HOME, WORK
+from raygen.taxonomy import ACTIVITY_TYPES, HOME, POI_CATEGORIES, WORK
 from training.conditions import ORACLE, TRAINING, semantic_plan, temporal_plan
 
 
@@ -134,6 +134,18 @@ def test_geolife_keeps_days_inside_the_box(tmp_path):
     assert train.slot.tolist() == [[0, 24, -1, -1]]
     assert (validation.region == train.region).all()
     assert np.hypot(*np.diff(regions.xy, axis=0)[0]) == pytest.approx(10_200, rel=0.1)
+
+
+def test_beijing_is_told_by_its_own_clock(tmp_path):
+    # 32 half hours from 8:00 end at midnight: the second place is where the night is spent.
+    regions, train, _ = read_mobility(geolife(tmp_path, days="0 " * 32 + "1 " * 16), 4)
+    assert train.clock[0].tolist() == [16, 0, -1, -1]
+    by_day, by_night = train.region[0, :2]
+    home, office = POI_CATEGORIES.index("residential"), POI_CATEGORIES.index("companies")
+    assert regions.poi[by_night, home] > 2 * regions.poi[by_day, home]
+    assert regions.poi[by_day, office] > 2 * regions.poi[by_night, office]
+    plan = temporal_plan(train, ORACLE, np.random.default_rng(0))
+    assert plan[0, :2].argmax(axis=1).tolist() == [16, 0]
 
 
 def test_geolife_refuses_unknown_places(tmp_path):
