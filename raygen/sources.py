@@ -25,6 +25,8 @@ def compiled_sources() -> list[Path]:
         PACKAGE / "inference",
         PACKAGE / "households",
         PACKAGE / "network",
+        PACKAGE / "trajectories",
+        PACKAGE / "matching",
     )
     alone = [PACKAGE / "models" / "warping.py"]
     return alone + [path for folder in folders for path in sorted(folder.glob("*.py"))]

@@ -1,0 +1,1 @@
+"""Map matching: from GPS points to the segments that were driven."""

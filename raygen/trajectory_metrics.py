@@ -1,0 +1,1 @@
+"""Measures of generated trajectories against real ones."""
