@@ -9,22 +9,32 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from actors.parcels import People
 from actors.planner import Planner
 from assignment.anchors import AnchorTables
-from assignment.refinement import Refined, Shard, apply, refine
+from assignment.frequencies import Shard
+from assignment.refinement import Refined, apply, refine
 from raygen import checkpoints
 from raygen.city import City
 from raygen.config import RunConfig
+from raygen.errors import DataError
 from raygen.flow_target import OD_FILE, FlowTarget, read_target
+from raygen.flows import cosine
 from raygen.models.generator import load_generator
 from raygen.models.spatial import load_decoder
 from raygen.population.fit import PopulationFit
 from raygen.population.sample import sample_index
 from raygen.stages.decode import decode
 from raygen.stages.denoise import denoise
+from raygen.stages.homes import HomeMoves, home_moves
 from raygen.stages.populate import populate
 from raygen.storage import Store
+from raygen.taxonomy import ACTIVITY_TYPES
+
+Flows = npt.NDArray[np.float64]
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +44,10 @@ REPORT = "refinement.json"
 
 def calibrated(
     config: RunConfig, city: City, fit: PopulationFit, tables: AnchorTables, store: Store
-) -> AnchorTables:
+) -> tuple[AnchorTables, HomeMoves | None]:
     """Return a city's tables refined to its flows, and write the report to the output.
+
+    Second are the moves of homes; None unless ``assignment.refinement.origins`` asks for them.
 
     Parameters
     ----------
@@ -58,7 +70,8 @@ def calibrated(
     for number, each in enumerate(refined.history):
         log.info("refinement, round %d: cosine %.4f", number, each.cosine)
     store.write(REPORT, (json.dumps(report(refined, target, city), indent=1) + "\n").encode())
-    return apply(tables, refined, city)
+    moves = home_moves(city, refined.homes) if settings.origins else None
+    return apply(tables, refined, city), moves
 
 
 def report(refined: Refined, target: FlowTarget, city: City) -> dict[str, object]:
@@ -81,7 +94,54 @@ def report(refined: Refined, target: FlowTarget, city: City) -> dict[str, object
         ],
         "pull_km": refined.pull.tolist(),
         "work_factor": refined.work.tolist(),
+        "home_factor": refined.homes.tolist(),
+        "activity_types": activity_types(refined, target),
     }
+
+
+def activity_types(refined: Refined, target: FlowTarget) -> dict[str, dict[str, object]]:
+    """Return F by activity type as JSON: where its trips end, before and after, and the target's.
+
+    For each type that has trips: ``trips_before`` and ``trips_after`` of the sample;
+    ``share_before``, ``share_after`` and, where the target knows the type, ``share_target`` of them
+    by sub-region of destination; ``moved``, the share of its trips that refinement sent elsewhere
+    (half the sum of the changes over pairs of sub-regions); ``cosine_before`` and ``cosine_after``
+    of its pairs against the target's. ``all`` is their sum, against the target's sum.
+
+    Raises
+    ------
+    DataError
+        If nothing was refined yet.
+    """
+    if refined.before is None or refined.after is None:
+        msg = "refinement: tables that no round has measured have no report by activity type"
+        raise DataError(msg)
+    before, after = refined.before, refined.after
+    out = {"all": _moved(before.sum(axis=0), after.sum(axis=0), target.subregion)}
+    for kind, word in enumerate(ACTIVITY_TYPES):
+        if before[kind].sum() == 0 or after[kind].sum() == 0:
+            continue
+        wanted = None if target.by_type is None else target.by_type[kind]
+        known = wanted is not None and wanted.sum() > 0
+        out[word] = _moved(before[kind], after[kind], wanted if known else None)
+    return out
+
+
+def _moved(before: Flows, after: Flows, target: Flows | None) -> dict[str, object]:
+    """Return how flows between sub-regions, shape (S, S), changed, and against what."""
+    changed = 0.5 * np.abs(after / after.sum() - before / before.sum()).sum()
+    out: dict[str, object] = {
+        "trips_before": float(before.sum()),
+        "trips_after": float(after.sum()),
+        "share_before": (before.sum(axis=0) / before.sum()).tolist(),
+        "share_after": (after.sum(axis=0) / after.sum()).tolist(),
+        "moved": float(changed),
+    }
+    if target is not None:
+        out["share_target"] = (target.sum(axis=0) / target.sum()).tolist()
+        out["cosine_before"] = cosine(target, before)
+        out["cosine_after"] = cosine(target, after)
+    return out
 
 
 def _sample(config: RunConfig, city: City, fit: PopulationFit) -> list[Shard]:

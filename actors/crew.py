@@ -18,6 +18,7 @@ from raygen.config import RunConfig
 from raygen.manifest import Receipt
 from raygen.population.fit import PopulationFit
 from raygen.population.sample import PopulationIndex
+from raygen.stages.homes import HomeMoves
 from raygen.storage import Store
 
 STAGES = ("populate", "plan", "denoise", "decode", "assign", "write")
@@ -55,6 +56,9 @@ class Inputs:
     fit: "ObjectRef[PopulationFit]"
     index: "ObjectRef[PopulationIndex]"
     tables: "ObjectRef[AnchorTables]"
+    moves: HomeMoves | None
+    """Of homes, where the run is refined to the flows' origins."""
+
     store: Store
     run: str
     """Digest of the run, for the receipts."""
@@ -76,7 +80,7 @@ class Crew:
         light = {"num_cpus": self._share.cpus}
         heavy = light | {"num_gpus": self._share.gpus}
         self._populator = PopulatorActor.options(**light).remote(
-            held.fit, held.index, held.city, config.seed
+            held.fit, held.index, held.city, held.moves, config.seed
         )
         self._planner = PlannerActor.options(**heavy).remote(held.city, config)
         self._denoiser = DenoiserActor.options(**heavy).remote(config)

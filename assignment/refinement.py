@@ -1,15 +1,20 @@
 """Distribution refinement: DataFusion 4.3.3, D ← D + η·(F_target − F_current) over sub-regions.
 
-F are shares of trips by sub-region of origin and destination, F_target those of the city's flows
-(``raygen.flow_target``), F_current those of a calibration sample that is placed anew in each round.
-What the paper calls the reference distributions D are here, for each sub-region of origin r:
+F are shares of trips by activity type and by sub-region of origin and destination
+(``assignment.frequencies``), F_target those of the city's flows (``raygen.flow_target``), F_current
+those of a calibration sample that is placed anew in each round. A type whose flows the target knows
+goes by them; where it counts all types as one, each type goes by their sum; other types stay. What
+the paper calls the reference distributions D are here, for each sub-region of origin r:
 
 * the distance distributions D_nmd(type, r): the mass of distance class b moves by
   η · Σ_s (F_target − F_current)[r, s] · P(b | r, s): to the distances that lead where visits lack;
 * the pull of sub-region s in the cost of a visit, by log F_target / F_current: distance alone
   cannot tell two sub-regions that are equally far;
 * the shares of D_md, the work places of the people of r, by the same ratio; work places stay
-  scaled to people, and their fill is reported.
+  scaled to people, and their fill is reported;
+* with ``origins``, how many people live in each sub-region (``raygen.stages.homes``): the
+  paper's "Home TAZ assignments H" are an input, and where they are not those of the flows, no D can
+  make up for it.
 
 It ends when max |F_target − F_current| < ε, or after a number of rounds; the best round is kept.
 All draws are those of the assignment, so that the same sample, city and target give the same
@@ -20,42 +25,32 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from assignment.anchors import AnchorTables
-from assignment.place import place
+from assignment.frequencies import (
+    CLASSES,
+    TYPES,
+    Frequencies,
+    Round,
+    Shard,
+    compare,
+    gap_by_type,
+    measure,
+)
 from raygen.city import City
 from raygen.config import AssignmentConfig, RefinementConfig
-from raygen.errors import DataError
-from raygen.flow_target import COMMUTE, FlowTarget, region_matrix
-from raygen.flows import chosen, common_part, cosine
-from raygen.taxonomy import ACTIVITY_TYPES, DEMOGRAPHIC_GROUPS, HOME, SCHOOL, WORK
+from raygen.flow_target import FlowTarget
+from raygen.taxonomy import DEMOGRAPHIC_GROUPS, HOME, SCHOOL, WORK
 
 FloatArray = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
-Shard = tuple[pa.Table, pa.Table, pa.Table, pa.Table]
-
-CLASSES = 24
-"""Distance classes of equal mass of D_nmd before refinement."""
 
 _LEAST_SHARE = 1e-5
 _MOST_STEP = 1.0  # of a log ratio in one round
 _MOST_WORK = 20.0  # factor of a work share, and its inverse
 _MOST_MASS = 8.0  # factor of a distance class's mass, and its inverse
-
-
-@dataclass(frozen=True)
-class Round:
-    """How near one round came."""
-
-    cosine: float
-    cosine_without_diagonal: float
-    largest_gap: float
-    """max |F_target − F_current|."""
-
-    common_part: float
-    given_origins: float
-    """Cosine with the target's rows scaled to the sample's: homes are not refined."""
+_MOST_HOMES = 4.0  # factor of a sub-region's homes, and its inverse
+_HOME_STEPS = 50
+_FEW_TRIPS = 10.0  # a cell of a type with so few trips moves half a step: the rest may be chance
 
 
 @dataclass(frozen=True)
@@ -71,11 +66,19 @@ class Refined:
     work: FloatArray
     """Factor of the work shares, home sub-region by work sub-region, shape (S, S)."""
 
-    history: tuple[Round, ...]
+    homes: FloatArray
+    """Factor of the people who live in each sub-region, shape (S,); 1 without ``origins``."""
+
+    history: tuple[Round, ...] = ()
     """Every round, the unrefined first."""
 
-    best: int
+    best: int = 0
     """The round that these tables gave."""
+
+    before: FloatArray | None = None
+    after: FloatArray | None = None
+    """F of the unrefined and of the best round: trips by type, origin and destination,
+    shape (15, S, S)."""
 
 
 def refine(  # noqa: PLR0913, PLR0917 - the inputs of ``place``, the target and the settings
@@ -112,34 +115,41 @@ def refine(  # noqa: PLR0913, PLR0917 - the inputs of ``place``, the target and 
     DataError
         If the sample makes no trips that the target counts.
     """
-    size = len(city.subregion_names)
-    mass = np.ones((size, len(ACTIVITY_TYPES), CLASSES))
-    state = Refined(mass, np.zeros((15, size, size)), np.ones((size, size)), (), 0)
+    state = unrefined(len(city.subregion_names))
     history: list[Round] = []
     kept, least = state, np.inf
+    before: FloatArray | None = None
     for number in range(settings.rounds + 1):
-        refined_tables = apply(tables, state, city)
-        found, classes = _measure(sample, city, refined_tables, config, target, seed)
-        history.append(compare(target.subregion, found))
+        found = measure(sample, city, apply(tables, state, city), config, target, seed)
+        before = found.by_type() if before is None else before
+        if settings.origins and number > 0:
+            state = replace(state, homes=_homes(state.homes, target, found, sample, city))
+        current = found.by_type(state.homes)
+        history.append(_round(target, current))
         if history[-1].largest_gap < least:
-            kept, least = replace(state, best=number), history[-1].largest_gap
+            kept, least = replace(state, best=number, after=current), history[-1].largest_gap
         if history[-1].largest_gap < settings.tolerance:
             break
-        state = _step(state, target.subregion, found, classes, config, settings)
-    return replace(kept, history=tuple(history))
+        state = _step(state, target, found, config, settings)
+    return replace(kept, history=tuple(history), before=before)
 
 
-def compare(target: FloatArray, found: FloatArray) -> Round:
-    """Return how near flows between sub-regions are to a target."""
-    wanted, got = target / target.sum(), found / found.sum()
-    rows = wanted / np.maximum(wanted.sum(axis=1, keepdims=True), 1e-300)
-    return Round(
-        cosine=cosine(wanted, got),
-        cosine_without_diagonal=cosine(wanted, got, diagonal=False),
-        largest_gap=float(np.abs(wanted - got).max()),
-        common_part=common_part(wanted, got),
-        given_origins=cosine(rows * got.sum(axis=1, keepdims=True), got),
+def unrefined(size: int) -> Refined:
+    """Return tables for a number of sub-regions that move nothing."""
+    return Refined(
+        mass=np.ones((size, TYPES, CLASSES)),
+        pull=np.zeros((TYPES, size, size)),
+        work=np.ones((size, size)),
+        homes=np.ones(size),
     )
+
+
+def _round(target: FlowTarget, found: FloatArray) -> Round:
+    """Return how near a round is, its gap by type where the target knows types."""
+    whole = compare(target.subregion, found.sum(axis=0))
+    if target.by_type is None:
+        return whole
+    return replace(whole, largest_gap=gap_by_type(target.by_type, found))
 
 
 def apply(tables: AnchorTables, refined: Refined, city: City) -> AnchorTables:
@@ -171,81 +181,89 @@ def _reweighted(curve: npt.NDArray[np.float32], mass: FloatArray) -> npt.NDArray
     return np.interp(old, points, curve)
 
 
-def _measure(
-    sample: list[Shard],
-    city: City,
-    tables: AnchorTables,
-    config: AssignmentConfig,
-    target: FlowTarget,
-    seed: int,
-) -> tuple[FloatArray, FloatArray]:
-    """Return the sample's flows (S, S), and of its visits P(class | r, s) as counts (S, S, C)."""
-    size, region = len(city.subregion_names), city.subregion.astype(np.int64)
-    flows, classes = np.zeros((size, size)), np.zeros((size, size, CLASSES))
-    edges = _class_edges(tables, size)
-    for shard in sample:
-        placed = place(*shard, city, tables, config, seed)
-        ends = _pairs(placed.persons, placed.trips, shard[0], city, target)
-        flows += region_matrix(region[ends[0]], region[ends[1]], size)
-        km = city.distance_m[ends[0], ends[1]] / 1000.0
-        kind = np.minimum(np.searchsorted(edges, km), CLASSES - 1)
-        np.add.at(classes, (region[ends[0]], region[ends[1]], kind), 1.0)
-    if flows.sum() == 0:
-        msg = f"refinement: the sample makes no trips that the target counts ({target.counted})"
-        raise DataError(msg)
-    return flows, classes
-
-
-def _class_edges(tables: AnchorTables, size: int) -> FloatArray:
-    """Return the inner edges of the distance classes of all visits, km, shape (CLASSES − 1,)."""
-    km = tables.distance_km.reshape(size, -1, *tables.distance_km.shape[1:])
-    away = [k for k in range(len(ACTIVITY_TYPES)) if k not in (HOME, WORK, SCHOOL)]
-    return np.quantile(km[:, :, away].astype(np.float64), np.arange(1, CLASSES) / CLASSES)
-
-
-def _pairs(
-    persons: pa.Table, trips: pa.Table, households: pa.Table, city: City, target: FlowTarget
-) -> tuple[Int64Array, Int64Array]:
-    """Return origin and destination zone rows of what a target counts."""
-    if target.counted.purpose == COMMUTE:
-        rows = np.searchsorted(
-            households.column("household_id").to_numpy(), persons.column("household_id").to_numpy()
-        )
-        work = persons.column("work_zone_id").to_numpy()
-        ends = households.column("home_zone_id").to_numpy()[rows][work >= 0], work[work >= 0]
-    else:
-        keep = chosen(trips, target.counted)
-        ends = tuple(
-            trips.column(f"{end}_zone_id").to_numpy()[keep] for end in ("origin", "destination")
-        )
-    order = np.argsort(city.zone_id)
-    found = [order[np.searchsorted(city.zone_id[order], end)] for end in ends]
-    return found[0], found[1]
-
-
 def _step(
     state: Refined,
-    target: FloatArray,
-    found: FloatArray,
-    classes: FloatArray,
+    target: FlowTarget,
+    found: Frequencies,
     config: AssignmentConfig,
     settings: RefinementConfig,
 ) -> Refined:
     """Return the tables after one step of 4.3.3."""
+    current = found.by_type(state.homes)
+    share = found.classes / np.maximum(found.classes.sum(axis=2, keepdims=True), 1.0)  # P(b | r, s)
+    mass, pull, work = state.mass.copy(), state.pull.copy(), state.work
+    # One unit of log ratio is γ in the cost of a draw at γ; of a least cost it is a kilometre.
+    unit = config.gamma if config.gamma > 0 else config.alpha
+    for kind in range(TYPES):
+        flows = _flows_of(kind, target, current)
+        if flows is None:
+            continue
+        difference, step = _changes(*flows, settings.rate)
+        if kind == WORK:
+            work = np.clip(work * np.exp(step), 1.0 / _MOST_WORK, _MOST_WORK)
+        elif kind not in (HOME, SCHOOL):
+            moved = np.einsum("rs,rsb->rb", difference, share)
+            mass[:, kind] += settings.rate * CLASSES * moved / len(moved)
+            pull[kind] += unit * step
+    mass = np.clip(mass, 1.0 / _MOST_MASS, _MOST_MASS)
+    mass /= mass.mean(axis=2, keepdims=True)
+    pull -= pull.mean(axis=2, keepdims=True)
+    return Refined(mass, pull, work, state.homes)
+
+
+def _flows_of(
+    kind: int, target: FlowTarget, current: FloatArray
+) -> tuple[FloatArray, FloatArray] | None:
+    """Return target and current flows that a type goes by, (S, S); None where there are none."""
+    if target.by_type is None:
+        return target.subregion, current.sum(axis=0)
+    if target.by_type[kind].sum() <= 0 or current[kind].sum() <= 0:
+        return None
+    return target.by_type[kind], current[kind]
+
+
+def _changes(target: FloatArray, found: FloatArray, rate: float) -> tuple[FloatArray, FloatArray]:
+    """Return F_target − F_current of each origin, and the step of its log ratio, (S, S).
+
+    Where each origin's trips end is compared: how many begin there is the people's homes.
+    """
     wanted, got = target / target.sum(), found / found.sum()
-    # Origins are the people's homes, which no step moves: compare where each origin's trips end.
     rows = wanted / np.maximum(wanted.sum(axis=1, keepdims=True), _LEAST_SHARE)
     own = got / np.maximum(got.sum(axis=1, keepdims=True), _LEAST_SHARE)
     ratio = np.log(np.maximum(rows, _LEAST_SHARE * 10) / np.maximum(own, _LEAST_SHARE * 10))
-    step = settings.rate * np.clip(ratio, -_MOST_STEP, _MOST_STEP)
-    share = classes / np.maximum(classes.sum(axis=2, keepdims=True), 1.0)  # P(b | r, s)
-    moved = np.einsum("rs,rsb->rb", rows - own, share)
-    mass = state.mass + settings.rate * CLASSES * moved[:, None, :] / len(rows)
-    mass = np.clip(mass, 1.0 / _MOST_MASS, _MOST_MASS)
-    # One unit of log ratio is γ in the cost of a draw at γ; of a least cost it is a kilometre.
-    unit = config.gamma if config.gamma > 0 else config.alpha
-    pull = state.pull + unit * step[None]
-    pull -= pull.mean(axis=2, keepdims=True)
-    pull[[HOME, WORK, SCHOOL]] = 0.0
-    work = np.clip(state.work * np.exp(step), 1.0 / _MOST_WORK, _MOST_WORK)
-    return Refined(mass / mass.mean(axis=2, keepdims=True), pull, work, (), 0)
+    expected = rows * found.sum(axis=1, keepdims=True)
+    sure = expected / (expected + _FEW_TRIPS)
+    return rows - own, rate * sure * np.clip(ratio, -_MOST_STEP, _MOST_STEP)
+
+
+def _homes(
+    homes: FloatArray, target: FlowTarget, found: Frequencies, sample: list[Shard], city: City
+) -> FloatArray:
+    """Return factors of the people by sub-region of home that give the target's origins.
+
+    Richardson–Lucy (maximum likelihood of the origins as a mixture over homes); the people stay as
+    many as they are.
+    """
+    wanted = target.subregion.sum(axis=1) / target.subregion.sum()
+    trips = found.trips.sum(axis=(1, 3))  # home, origin
+    rows = trips / np.maximum(trips.sum(axis=1, keepdims=True), 1.0)
+    people = _people_by_home(sample, city)
+    some = (people > 0) & (trips.sum(axis=1) > 0)
+    for _ in range(_HOME_STEPS):
+        got = homes @ trips
+        lack = wanted / np.maximum(got / got.sum(), _LEAST_SHARE)
+        homes = np.where(some, homes * (rows @ lack), homes)
+        homes = np.clip(homes * people.sum() / (homes @ people), 1.0 / _MOST_HOMES, _MOST_HOMES)
+    return homes
+
+
+def _people_by_home(sample: list[Shard], city: City) -> FloatArray:
+    """Return the sample's people by sub-region of home, shape (S,)."""
+    size, order = len(city.subregion_names), np.argsort(city.zone_id)
+    out = np.zeros(size)
+    for households, *_ in sample:
+        zone = order[
+            np.searchsorted(city.zone_id[order], households.column("home_zone_id").to_numpy())
+        ]
+        out += np.bincount(city.subregion[zone], households.column("size").to_numpy(), size)
+    return out

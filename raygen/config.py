@@ -81,6 +81,9 @@ class RefinementConfig(Section):
     rounds: Annotated[int, Field(ge=1, le=1000)] = 12
     """Rounds after which it ends."""
 
+    origins: bool = False
+    """Whether homes move too, so that as many trips begin in each sub-region as the flows say."""
+
 
 class AssignmentConfig(Section):
     """Cost of a zone for a non-mandatory activity: α·|d − d̂| + β·|θ − θ̂| − γ·log P(zone)."""

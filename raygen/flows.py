@@ -101,9 +101,10 @@ def chosen(trips: pa.Table, counted: Counted) -> npt.NDArray[np.bool_]:
     """Return which rows of a table of schema TRIPS a target counts, shape (T,)."""
     clock = trips.column("depart_s").to_numpy() % DAY_S
     keep = (clock >= counted.start_s) & (clock < counted.end_s)
-    for name, word in (("purpose", counted.purpose), ("mode", counted.mode)):
-        if word != ALL:
-            keep &= trips.column(name).cast(pa.string()).to_numpy() == word
+    words = {"purpose": counted.types or (counted.purpose,), "mode": (counted.mode,)}
+    for name, wanted in words.items():
+        if wanted != (ALL,):
+            keep &= np.isin(trips.column(name).cast(pa.string()).to_numpy().astype(str), wanted)
     return keep
 
 

@@ -197,10 +197,10 @@ def _run(
     """Do the shards on Ray."""
     compute = plan.config.compute
     with steps.step("anchors"):
-        tables = anchor_tables(plan.city)
+        tables, moves = anchor_tables(plan.city), None
     if plan.config.assignment.refinement.persons:
         with steps.step("refinement"):
-            tables = calibrated(plan.config, plan.city, plan.fit, tables, store)
+            tables, moves = calibrated(plan.config, plan.city, plan.fit, tables, store)
     with ExitStack() as stack:
         with steps.step("cluster"):
             stack.enter_context(connect(address, compute.workers or None, compute.threads))
@@ -211,6 +211,7 @@ def _run(
             fit=ray.put(plan.fit),
             index=ray.put(plan.index),
             tables=ray.put(tables),
+            moves=moves,
             store=store,
             run=plan.identity.digest,
         )

@@ -62,7 +62,7 @@ def generate_plainly(config: RunConfig) -> str:
     """Do a run without Ray, the stages' classes called one after the other."""
     plan = pipeline.prepare(config, Steps())
     store, city = Store(config.output), plan.city
-    populator = Populator(plan.fit, plan.index, city, config.seed)
+    populator = Populator(plan.fit, plan.index, city, None, config.seed)
     planner, denoiser, decoder = Planner(city, config), Denoiser(config), Decoder(city, config)
     assigner = Assigner(anchor_tables(city), city, config.assignment, config.seed)
     writer = Writer(store, plan.identity.digest)

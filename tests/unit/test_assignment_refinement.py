@@ -6,14 +6,11 @@ import numpy as np
 import placing
 import pytest
 
+from actors.calibration import activity_types, report
 from assignment.anchors import anchor_tables
-from assignment.refinement import (
-    CLASSES,
-    Refined,
-    apply,
-    compare,
-    refine,
-)
+from assignment.frequencies import CLASSES, compare, counted_trips, gap_by_type, measure
+from assignment.place import place
+from assignment.refinement import Refined, apply, refine, unrefined
 from raygen.config import AssignmentConfig, RefinementConfig
 from raygen.errors import DataError
 from raygen.flow_target import Counted, FlowTarget
@@ -32,14 +29,26 @@ CONFIG = AssignmentConfig(gamma=0.0)
 
 def still() -> Refined:
     """Tables that move nothing."""
-    types = len(ACTIVITY_TYPES)
-    ones = np.ones((2, types, CLASSES))
-    return Refined(ones, np.zeros((types, 2, 2)), np.ones((2, 2)), (), 0)
+    return unrefined(2)
 
 
 def target(matrix: list[list[float]], **counted: str) -> FlowTarget:
-    none = np.empty(0, int)
-    return FlowTarget(Counted(**counted), "assumed", np.array(matrix), none, none, np.empty(0), "")
+    none, flows = np.empty(0, int), np.array(matrix)
+    kind = counted.get("purpose")
+    by_type = None
+    if kind in ACTIVITY_TYPES:
+        by_type = np.zeros((15, 2, 2))
+        by_type[ACTIVITY_TYPES.index(kind)] = flows
+    return FlowTarget(Counted(**counted), "assumed", flows, by_type, none, none, np.empty(0), "")
+
+
+def typed(flows: dict[str, list[list[float]]]) -> FlowTarget:
+    """Flows by activity type."""
+    by_type = np.zeros((15, 2, 2))
+    for word, matrix in flows.items():
+        by_type[ACTIVITY_TYPES.index(word)] = matrix
+    counted, none = Counted("by type", types=tuple(flows)), np.empty(0, int)
+    return FlowTarget(counted, "assumed", by_type.sum(0), by_type, none, none, np.empty(0), "")
 
 
 def test_tables_that_move_nothing_leave_the_city_as_it_is() -> None:
@@ -99,3 +108,92 @@ def test_a_target_without_trips_in_the_sample_is_refused() -> None:
     stay = [placing.shard(CITY, 3, seed=1)]
     with pytest.raises(DataError, match="makes no trips that the target counts"):
         refine(stay, CITY, TABLES, CONFIG, wanted, RefinementConfig(rounds=1), 0)
+
+
+def test_frequencies_are_the_counted_trips_by_home_type_and_ends() -> None:
+    counted = Counted()
+    wanted = target([[1.0, 1.0], [1.0, 1.0]])
+    found = measure(SAMPLE, CITY, TABLES, CONFIG, wanted, 3)
+    placed = place(*SAMPLE[0], CITY, TABLES, CONFIG, 3)
+    assert found.trips.sum() == placed.trips.num_rows
+    purposes = placed.trips["purpose"].combine_chunks().indices.to_numpy()
+    by_type = found.by_type()
+    np.testing.assert_array_equal(by_type.sum(axis=(1, 2)), np.bincount(purposes, minlength=15))
+    home, kind, origin, destination = counted_trips(placed, SAMPLE[0][0], CITY, counted)
+    region = CITY.subregion
+    cell = (region[home] == 1) & (kind == 8) & (region[origin] == 0) & (region[destination] == 1)
+    assert found.trips[1, 8, 0, 1] == cell.sum() > 0
+    np.testing.assert_allclose(found.by_type(np.array([2.0, 0.0])), 2 * found.trips[0])
+    assert (destination[kind == 0] == home[kind == 0]).all()
+
+
+def test_commutes_are_trips_to_work() -> None:
+    placed = place(*SAMPLE[0], CITY, TABLES, CONFIG, 3)
+    home, kind, origin, _ = counted_trips(placed, SAMPLE[0][0], CITY, Counted("commute"))
+    assert set(kind.tolist()) == {1}
+    np.testing.assert_array_equal(home, origin)
+    assert len(home) == (placed.persons["work_zone_id"].to_numpy() >= 0).sum()
+
+
+def test_the_gap_by_type_leaves_the_number_of_trips_of_a_type_alone() -> None:
+    found = np.zeros((15, 2, 2))
+    found[4], found[8] = [[4.0, 1.0], [1.0, 4.0]], [[3.0, 3.0], [2.0, 2.0]]
+    wanted = found.copy()
+    wanted[4] *= 7
+    assert gap_by_type(wanted, found) == pytest.approx(0)
+    wanted[8] = [[4.0, 2.0], [2.0, 2.0]]
+    assert gap_by_type(wanted, found) == pytest.approx(1 / 20)
+
+
+def test_types_that_the_target_knows_move_and_the_others_stay() -> None:
+    wanted = typed({"leisure": [[1.0, 3.0], [3.0, 1.0]], "shop_goods": [[5.0, 1.0], [1.0, 5.0]]})
+    settings = RefinementConfig(rounds=4)
+    refined = refine(SAMPLE, CITY, TABLES, CONFIG, wanted, settings, 3)
+    assert refined.best > 0
+    others = [k for k in range(15) if k not in (4, 8)]
+    assert not refined.pull[others].any()
+    np.testing.assert_array_equal(refined.mass[:, others], 1.0)
+    np.testing.assert_array_equal(refined.work, 1.0)
+    np.testing.assert_array_equal(refined.homes, 1.0)
+    found = activity_types(refined, wanted)
+    assert set(found) == {"all", "leisure", "shop_goods"}
+    for word in ("leisure", "shop_goods"):
+        before, after = (found[word][f"cosine_{when}"] for when in ("before", "after"))
+        assert 1 - after < 0.5 * (1 - before)
+        assert found[word]["moved"] > 0.02
+        np.testing.assert_allclose(found[word]["share_target"], 0.5)
+
+
+def test_the_report_tells_what_each_type_moved_where_the_target_has_no_types() -> None:
+    wanted = target([[4.0, 2.0], [2.0, 4.0]])
+    refined = refine(SAMPLE, CITY, TABLES, CONFIG, wanted, RefinementConfig(rounds=2), 3)
+    found = report(refined, wanted, CITY)["activity_types"]
+    assert {"all", "home", "work", "leisure", "worship"} <= set(found)
+    assert "share_target" not in found["leisure"]
+    assert found["all"]["share_target"] == [0.5, 0.5]
+    assert found["all"]["cosine_after"] == pytest.approx(refined.history[refined.best].cosine)
+    for each in found.values():
+        assert sum(each["share_before"]) == pytest.approx(1)
+        assert sum(each["share_after"]) == pytest.approx(1)
+    trips = sum(each["trips_after"] for word, each in found.items() if word != "all")
+    assert found["all"]["trips_after"] == trips
+
+
+def test_tables_without_a_round_have_no_report() -> None:
+    with pytest.raises(DataError, match="no round has measured"):
+        activity_types(still(), target([[1.0, 1.0], [1.0, 1.0]]))
+
+
+def test_homes_move_only_where_asked_and_meet_the_origins() -> None:
+    wanted = target([[6.0, 2.0], [1.0, 3.0]])  # eight of twelve begin in the west
+    plain = refine(SAMPLE, CITY, TABLES, CONFIG, wanted, RefinementConfig(rounds=3), 3)
+    moved = refine(
+        SAMPLE, CITY, TABLES, CONFIG, wanted, RefinementConfig(rounds=3, origins=True), 3
+    )
+    np.testing.assert_array_equal(plain.homes, 1.0)
+    assert moved.homes[0] > 1.1
+    assert moved.homes[1] < 0.9
+    assert moved.after is not None
+    origins = moved.after.sum(axis=(0, 2)) / moved.after.sum()
+    assert origins[0] == pytest.approx(8 / 12, abs=0.02)
+    assert moved.history[moved.best].cosine > plain.history[plain.best].cosine

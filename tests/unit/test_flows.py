@@ -18,6 +18,7 @@ from raygen.flows import (
     activity_rows,
     activity_shares,
     attraction_shares,
+    chosen,
     common_part,
     cosine,
     flow_rows,
@@ -68,6 +69,52 @@ def test_cosine_is_of_the_cells_and_the_diagonal_can_be_left_out() -> None:
 
 def test_common_part_is_of_shares() -> None:
     assert common_part(np.array([[1.0, 1.0]]), np.array([[30.0, 10.0]])) == pytest.approx(0.75)
+
+
+def test_a_target_may_know_activity_types(tmp_path: Path, city: City) -> None:
+    words = ["shop_goods", "shop_goods", "leisure"]
+    target = read_target(target_file(tmp_path / "od.parquet", purpose=words), city)
+    assert target.counted == Counted("by type", types=("shop_goods", "leisure"))
+    assert str(target.counted) == "shop_goods, leisure trips, mode all"
+    assert target.by_type is not None
+    np.testing.assert_array_equal(target.by_type[4], [[3, 1], [0, 0]])
+    np.testing.assert_array_equal(target.by_type[8], [[0, 0], [0, 4]])
+    np.testing.assert_array_equal(target.by_type.sum(axis=0), target.subregion)
+    trips = pa.table(
+        {
+            "depart_s": [0, 0, 0],
+            "purpose": ["leisure", "work", "shop_goods"],
+            "mode": ["walk"] * 3,
+        }
+    )
+    np.testing.assert_array_equal(chosen(trips, target.counted), [True, False, True])
+
+
+@pytest.mark.parametrize(("purpose", "kind"), [("commute", 1), ("worship", 12), ("all", None)])
+def test_a_target_of_one_purpose_is_of_one_type(
+    tmp_path: Path, city: City, purpose: str, kind: int | None
+) -> None:
+    target = read_target(target_file(tmp_path / "od.parquet", purpose=[purpose] * 3), city)
+    if kind is None:
+        assert target.by_type is None
+    else:
+        assert target.by_type is not None
+        np.testing.assert_array_equal(target.by_type[kind], target.subregion)
+        assert target.by_type.sum() == target.subregion.sum()
+
+
+def test_a_target_of_types_can_be_written(tmp_path: Path, city: City) -> None:
+    names, words = np.array(city.subregion_names), ["leisure", "errands"]
+    path = tmp_path / "od.parquet"
+    write_target(path, (names, names), np.ones(2), Counted(mode="walk"), "observed", words)
+    again = read_target(path, city)
+    assert again.counted == Counted("by type", mode="walk", types=("errands", "leisure"))
+
+
+@pytest.mark.parametrize("words", [["leisure", "all", "all"], ["commute", "errands", "leisure"]])
+def test_purposes_that_overlap_are_refused(tmp_path: Path, city: City, words: list[str]) -> None:
+    with pytest.raises(DataError, match="several in one file must all be activity types, got"):
+        read_target(target_file(tmp_path / "od.parquet", purpose=words), city)
 
 
 def test_a_target_between_zones_is_added_up_by_subregion(tmp_path: Path, city: City) -> None:
@@ -134,7 +181,7 @@ def random_target(seed: int) -> FlowTarget:
     region = CITY.subregion.astype(np.int64)
     matrix = np.zeros((4, 4))
     np.add.at(matrix, (region[pairs // 48], region[pairs % 48]), flow)
-    return FlowTarget(Counted(), "synthesised", matrix, pairs // 48, pairs % 48, flow, "")
+    return FlowTarget(Counted(), "synthesised", matrix, None, pairs // 48, pairs % 48, flow, "")
 
 
 def test_gravity_meets_sums_and_mean_cost() -> None:
