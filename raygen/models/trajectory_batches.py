@@ -1,0 +1,120 @@
+"""Padded batches of routes and trajectories, as the trajectory models read them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from raygen.models.trajectory_codec import OFFSET_M
+from raygen.trajectories.records import RoadTrajectories
+from raygen.trajectories.routes import Float32Array, FloatArray, IntArray, RouteSet
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class RouteData:
+    """N routes as arrays, ready to be drawn from."""
+
+    first: IntArray
+    features: Float32Array
+    """Shape (Q, F)."""
+    kinds: IntArray
+    """Shape (Q,)."""
+    segment: npt.NDArray[np.int32]
+    """Segment rows, shape (Q,)."""
+    length_m: FloatArray
+    """Shape (N,)."""
+    free_s: FloatArray
+    """Shape (N,)."""
+    places: Float32Array | None = None
+    """Node2vec of the network's segments, (E, d)."""
+
+    def batch(self, rows: IntArray) -> dict[str, Tensor]:
+        """Return routes as ``RoadEncoder`` reads them, with their length ``route_m``."""
+        made = {
+            "roads": padded(self.features, self.first, rows),
+            "kinds": padded(self.kinds, self.first, rows),
+            "roads_length": np.diff(self.first)[rows],
+            "route_m": self.length_m[rows].astype(np.float32),
+        }
+        if self.places is not None:
+            made["places"] = self.places[padded(self.segment, self.first, rows).astype(np.int64)]
+        return tensors(made)
+
+
+@dataclass(frozen=True)
+class TrajectoryData:
+    """N trajectories as arrays, ready to be drawn from."""
+
+    routes: RouteData
+    first: IntArray
+    share: Float32Array
+    """Place of each point on its route, (P,)."""
+    offset: Float32Array
+    """In units of OFFSET_M, (P,)."""
+    points: Float32Array
+    """Kilometres in the route's frame, (P, 2)."""
+
+    @property
+    def length(self) -> IntArray:
+        """Points of each trajectory, (N,)."""
+        return np.diff(self.first)
+
+    def batch(self, rows: IntArray) -> dict[str, Tensor]:
+        """Return trajectories with their routes, as ``TrajectoryCodec`` reads them."""
+        made = {
+            name: padded(values, self.first, rows)
+            for name, values in (
+                ("share", self.share),
+                ("offset", self.offset),
+                ("points", self.points),
+            )
+        }
+        made["length"] = self.length[rows]
+        return self.routes.batch(rows) | tensors(made)
+
+
+def route_data(routes: RouteSet, places: Float32Array | None = None) -> RouteData:
+    """Return routes as arrays; ``places`` is the network's Node2vec, where the model reads it."""
+    return RouteData(
+        routes.first,
+        routes.features(),
+        routes.kinds(),
+        routes.segment,
+        routes.length_m,
+        routes.free_s,
+        places,
+    )
+
+
+def trajectory_data(
+    made: RoadTrajectories, routes: RouteSet, places: Float32Array | None = None
+) -> TrajectoryData:
+    """Return trajectories on the routes of ``routes_of(made)`` as arrays."""
+    return TrajectoryData(
+        route_data(routes, places),
+        made.first,
+        routes.shares(made).astype(np.float32),
+        (made.offset / OFFSET_M).astype(np.float32),
+        routes.local(made.first, made.points(routes.roads)),
+    )
+
+
+def padded(values: Array, first: IntArray, rows: IntArray) -> Array:
+    """Return some lists as rows of one array, zeros behind their ends."""
+    count = np.diff(first)[rows]
+    most = int(count.max(initial=1))
+    order = np.arange(most)
+    there = order < count[:, None]
+    at = np.where(there, first[:-1][rows][:, None] + order, 0)
+    found = values[at]
+    found[~there] = 0
+    return found
+
+
+def tensors(made: dict[str, Array]) -> dict[str, Tensor]:
+    """Return arrays as tensors of the same types."""
+    return {name: torch.from_numpy(np.ascontiguousarray(each)) for name, each in made.items()}
