@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numba import njit
 
 from raygen.errors import DataError
 from raygen.network.graph import BoolArray, FloatArray, IntArray, RowArray
@@ -97,6 +98,27 @@ class RoadTrajectories:
     def traces(self, graph: PlaneRoads) -> Traces:
         """Return the trajectories as points in the plane."""
         return Traces(self.first, self.points(graph), self.time)
+
+    def steps(self) -> RowArray:
+        """Return on which segment of its trajectory's route each point lies, from 0; shape (P,).
+
+        -1 where a point's segment does not come in the rest of its route.
+        """
+        return _steps(self.first, self.segment, self.route_first, self.route)
+
+
+@njit(cache=True, nogil=True)
+def _steps(first: Any, segment: Any, route_first: Any, route: Any) -> Any:  # noqa: ANN401  (compiled: NumPy arrays)
+    out = np.full(len(segment), -1, np.int32)
+    for i in range(len(first) - 1):
+        begin, at = route_first[i], route_first[i]
+        for p in range(first[i], first[i + 1]):
+            k = at
+            while k < route_first[i + 1] and route[k] != segment[p]:
+                k += 1
+            if k < route_first[i + 1]:
+                at, out[p] = k, k - begin
+    return out
 
 
 def taken(first: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
