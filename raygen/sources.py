@@ -28,5 +28,5 @@ def compiled_sources() -> list[Path]:
         PACKAGE / "trajectories",
         PACKAGE / "matching",
     )
-    alone = [PACKAGE / "models" / "warping.py"]
+    alone = [PACKAGE / "models" / "warping.py", PACKAGE / "edit_distance.py"]
     return alone + [path for folder in folders for path in sorted(folder.glob("*.py"))]

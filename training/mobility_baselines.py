@@ -6,7 +6,8 @@ probability ρ·S^−γ, going from i to j with probability ∝ m_i·m_j / r_ij�
 place ∝ the visits so far. DITRAS (Pappalardo and Simini, "Data-driven generation of spatio-temporal
 routines in human mobility", Data Mining and Knowledge Discovery 32, 2018): a diary of being at the
 typical place or elsewhere by the hour, fitted to data as a Markov model, says when; DensityEPR says
-where. Constants as published (and as in scikit-mobility): ρ = 0.6, γ = 0.21, waits from
+where. UniMob's tables call this model DRTISA and cite the same paper: there is no other. Constants
+as published (and as in scikit-mobility): ρ = 0.6, γ = 0.21, waits from
 P(t) ∝ t^−(1 + 0.8)·e^(−t / 17 h), at least 20 minutes.
 """
 
