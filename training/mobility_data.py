@@ -8,7 +8,7 @@ days are split by day (Beijing, as published) or by person (New York); nothing i
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from raygen.models import codebook
 from raygen.population_days import open_population, population_days
 from raygen.survey import expand, read_survey
 from raygen.timeuse import read_time_use
+from raygen.voronoi import join_days, join_regions
 from training.chain_data import group_rows
 
 _CODES = 32
@@ -56,6 +57,12 @@ class MobilityData(Section):
 
     synthesised_days: Annotated[int, Field(ge=1)] = 20_000
     """Days synthesised in each of ``cities``."""
+
+    regions: Literal["h3", "voronoi"] = "h3"
+    """Cells of H3 as the cities have them, or joined to Voronoi cells by where much goes on."""
+
+    voronoi_cells: Annotated[int, Field(ge=2)] = 500
+    """Voronoi cells of each city, where ``regions`` says so."""
 
     entries: Annotated[int, Field(ge=2, le=96)] = 16
     """Most entries of a day, the start included."""
@@ -102,7 +109,10 @@ def read_cities(data: MobilityData, seed: int) -> list[CityDays]:
         cities += [
             synthesised_city(open_city(name), chains, data.entries, seed) for name in data.cities
         ]
-    return cities + [population_city(place, data, seed) for place in data.populations]
+    cities += [population_city(place, data, seed) for place in data.populations]
+    if data.regions == "voronoi":
+        return [voronoi_city(city, data.voronoi_cells, seed) for city in cities]
+    return cities
 
 
 def day_chains(data: MobilityData, seed: int) -> npt.NDArray[np.int8]:
@@ -177,6 +187,22 @@ def population_city(location: str, data: MobilityData, seed: int) -> CityDays:
         code=None,
         label="synthesised",
     )
+
+
+def voronoi_city(city: CityDays, cells: int, seed: int) -> CityDays:
+    """Return a city with its regions joined to at most ``cells`` Voronoi cells, and its days.
+
+    Raises
+    ------
+    DataError
+        If the city has fewer regions than cells.
+    """
+    regions, cell, _ = join_regions(city.regions, cells, seed)
+    train, validation = (join_days(days, cell) for days in (city.train, city.validation))
+    test = None if city.test is None else join_days(city.test, cell)
+    if city.code is not None:
+        return observed_city(regions, train, validation, test, seed)
+    return replace(city, regions=regions, train=train, validation=validation, test=test)
 
 
 def observed_city(

@@ -9,6 +9,7 @@ import tinycity
 from raygen.city import open_city
 from raygen.errors import DataError
 from raygen.manifest import SourceEntry
+from raygen.mobility import check_regions
 from raygen.population_days import open_population, population_days
 from raygen.taxonomy import HOME, WORK
 from training.mobility_data import MobilityData, population_city, read_cities
@@ -79,6 +80,19 @@ def test_a_population_is_a_city_and_households_stay_together(city, location):
 def test_a_recipe_reads_populations(location):
     data = MobilityData(geolife=None, cities=(), populations=(location,))
     assert [held.regions.name for held in read_cities(data, 1)] == ["Tiny City population"]
+
+
+def test_a_recipe_joins_regions_to_voronoi_cells(location):
+    data = MobilityData(geolife=None, cities=(), populations=(location,), regions="voronoi")
+    joined = read_cities(data.model_copy(update={"voronoi_cells": 4}), 1)[0]
+    check_regions(joined.regions)
+    assert len(joined.regions.region_id) == 4
+    assert joined.train.region.max() < 4
+    assert (
+        joined.train.kind == read_cities(data.model_copy(update={"regions": "h3"}), 1)[0].train.kind
+    ).all()
+    with pytest.raises(DataError, match="voronoi: cells must be 1 to"):
+        read_cities(data, 1)
 
 
 def test_another_city_is_refused(city, location, tmp_path):
