@@ -11,6 +11,7 @@ from actors.decoder import DecoderActor
 from actors.denoiser import DenoiserActor
 from actors.planner import PlannerActor
 from actors.populator import PopulatorActor
+from actors.tracer import TracerActor
 from actors.writer import WriterActor
 from assignment.anchors import AnchorTables
 from raygen.city import City
@@ -19,23 +20,25 @@ from raygen.manifest import Receipt
 from raygen.population.fit import PopulationFit
 from raygen.population.sample import PopulationIndex
 from raygen.stages.homes import HomeMoves
+from raygen.stages.road_trips import CityRoads
 from raygen.storage import Store
 
-STAGES = ("populate", "plan", "denoise", "decode", "assign", "write")
-"""Stages in the order of the data."""
+STAGES = ("populate", "plan", "denoise", "decode", "assign", "trace", "write")
+"""Stages in the order of the data; ``trace`` where the run has trajectories."""
 
-MODEL_STAGES = 3
-"""Stages that hold a model on the device: plan, denoise, decode."""
+MODEL_STAGES = 4
+"""Stages that hold a model on the device: plan, denoise, decode, trace."""
 
 CPU_SHARE = 0.1
 """CPUs that an actor claims for each of its threads.
 
-A crew of six claims 0.6 of a CPU and uses about one, since its stages wait for each other. The rest
-is room in which the crews of a lost node start again (actors that hold every CPU hang).
+A crew of seven claims 0.7 of a CPU and uses about one, since its stages wait for each other. The
+rest is room in which the crews of a lost node start again (actors that hold every CPU hang).
 """
 
 CREW_BYTES = 3 * 2**30
-"""Memory of a crew: six processes, four of them with torch, two shards under way, no LLM asked."""
+"""Memory of a crew: seven processes, five of them with torch, two shards under way, no LLM asked.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ class Inputs:
     fit: "ObjectRef[PopulationFit]"
     index: "ObjectRef[PopulationIndex]"
     tables: "ObjectRef[AnchorTables]"
+    roads: "ObjectRef[CityRoads] | None"
+    """None where the run has no trajectories."""
+    time_zone: str
     moves: HomeMoves | None
     """Of homes, where the run is refined to the flows' origins."""
 
@@ -88,6 +94,9 @@ class Crew:
         self._assigner = AssignerActor.options(**light).remote(
             held.tables, held.city, config.assignment, config.seed
         )
+        self._tracer = None
+        if held.roads is not None:
+            self._tracer = TracerActor.options(**heavy).remote(held.roads, held.time_zone, config)
         self._writer = WriterActor.options(**light).remote(held.store, held.run)
 
     def submit(self, shard: int) -> "ObjectRef[Receipt]":
@@ -97,6 +106,8 @@ class Crew:
         denoised = self._denoiser.denoise.remote(planned)
         decoded = self._decoder.decode.remote(denoised, planned)
         finished = self._assigner.place.remote(people, planned, decoded)
+        if self._tracer is not None:
+            finished = self._tracer.trace.remote(finished)
         return self._writer.write.remote(finished)
 
     def dismiss(self) -> None:
@@ -107,10 +118,12 @@ class Crew:
             self._denoiser,
             self._decoder,
             self._assigner,
+            self._tracer,
             self._writer,
         )
         for actor in actors:
-            ray.kill(actor)
+            if actor is not None:
+                ray.kill(actor)
 
     def replace(self) -> None:
         """End all actors and start new ones in their place."""

@@ -47,7 +47,8 @@ class Writer:
         try:
             files = dict(
                 self._table(finished.shard, name, finished.tables[name])
-                for name in schema.POPULATION
+                for name in schema.TABLES
+                if name in finished.tables
             )
             receipt = Receipt(
                 shard=finished.shard,
@@ -80,7 +81,7 @@ def parquet_bytes(table: pa.Table, name: str) -> bytes:
     table
         In the schema of ``name``; its chunks and metadata do not reach the bytes.
     name
-        Key of ``schema.POPULATION``.
+        Key of ``schema.TABLES``.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def parquet_bytes(table: pa.Table, name: str) -> bytes:
     DataError
         If the table breaks the schema.
     """
-    wanted = schema.POPULATION[name]
+    wanted = schema.TABLES[name]
     schema.check(table, wanted, name)
     whole = table.combine_chunks()
     plain = pa.Table.from_arrays([whole.column(field.name) for field in wanted], schema=wanted)

@@ -108,7 +108,8 @@ def train(
     model: Annotated[
         str,
         typer.Argument(
-            help="reconstruction, adapters, planner, spatial, generator, annotation or transfer."
+            help="reconstruction, adapters, planner, spatial, generator, annotation, transfer, "
+            "codec or patterns."
         ),
     ],
     recipe: Annotated[Path, typer.Argument(metavar="RUN.toml", help="Recipe of the training.")],

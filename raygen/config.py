@@ -110,6 +110,21 @@ class AssignmentConfig(Section):
     refinement: RefinementConfig = RefinementConfig()
 
 
+class TrajectoryConfig(Section):
+    """GPS trajectories of trips (HTP)."""
+
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the trips, drawn by trip id, whose trajectories are made where they go by car; 0 is
+    none, and then there is no table of trajectories."""
+
+    interval_s: Annotated[float, Field(gt=0, le=600)] = 15.0
+    """Sampling interval in seconds. A trajectory has 20 to 200 points, so short trips have shorter
+    ones and long trips longer ones."""
+
+    batch: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Trajectories made at once."""
+
+
 class ComputeConfig(Section):
     """Where and on what the run computes."""
 
@@ -157,6 +172,7 @@ class RunConfig(Section):
     planner: PlannerConfig = PlannerConfig()
     generator: GeneratorConfig = GeneratorConfig()
     assignment: AssignmentConfig = AssignmentConfig()
+    trajectories: TrajectoryConfig = TrajectoryConfig()
     compute: ComputeConfig = ComputeConfig()
 
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from raygen import __version__
 from raygen.config import RunConfig
 from raygen.errors import ConfigError, DataError
-from raygen.schema import POPULATION
+from raygen.schema import TABLES, tables_of
 from raygen.storage import Store
 
 MANIFEST = "manifest.json"
@@ -198,7 +198,7 @@ def begin(store: Store, identity: RunIdentity, resume: bool) -> dict[int, Receip
 
 def _sweep(store: Store) -> None:
     """Remove what killed writers left."""
-    for folder in (*POPULATION, RECEIPTS):
+    for folder in (*TABLES, RECEIPTS):
         store.sweep(folder)
 
 
@@ -256,14 +256,14 @@ def finish(
         raise DataError(msg)
     files = {
         name: entry
-        for table in POPULATION
+        for table in tables_of(identity.config)
         for shard in range(identity.shards)
         for name, entry in receipts[shard].files.items()
         if name.startswith(f"{table}/")
     }
     rows = {
         table: sum(entry.rows for name, entry in files.items() if name.startswith(f"{table}/"))
-        for table in POPULATION
+        for table in tables_of(identity.config)
     }
     _sweep(store)  # a writer that was killed in this run left its file half written
     manifest = Manifest(run=identity.digest, identity=identity, rows=rows, files=files)

@@ -13,6 +13,7 @@ from actors.calibration import calibrated
 from actors.crew import CPU_SHARE, CREW_BYTES, MODEL_STAGES, STAGES, Crew, Inputs, Share
 from actors.ledger import Ledger, Limits
 from assignment.anchors import anchor_tables
+from assignment.times import CONGESTION
 from cluster.session import connect
 from raygen import checkpoints, manifest
 from raygen.city import City, open_city
@@ -23,11 +24,13 @@ from raygen.manifest import Receipt, RunIdentity, SourceEntry
 from raygen.models.generator import load_generator
 from raygen.models.planner import load_planner
 from raygen.models.spatial import decoder_directory, load_decoder
+from raygen.models.trajectory_model import FOLDER, load_trajectory_model
 from raygen.population.cache import load_or_fit
 from raygen.population.fit import PopulationFit
 from raygen.population.sample import PopulationIndex, sample_index
 from raygen.run_record import Steps, run_record
 from raygen.stages.chains import load_chain_models
+from raygen.stages.road_trips import city_roads
 from raygen.storage import Store
 
 log = logging.getLogger(__name__)
@@ -164,7 +167,10 @@ def _check_models(config: RunConfig, city: City) -> tuple[SourceEntry, ...]:
     load_generator(weights, config.generator, compute)
     load_decoder(weights, city, compute)
     decoder = decoder_directory(weights, city.name).name
-    names = ("reconstruction", "adapters", "planner", "spatial", "generator", decoder)
+    names = ["reconstruction", "adapters", "planner", "spatial", "generator", decoder]
+    if config.trajectories.share:
+        load_trajectory_model(weights, compute)
+        names += [f"{FOLDER}/codec", f"{FOLDER}/patterns"]
     labels = {name: checkpoints.label(weights / name) for name in names}
     return tuple(
         SourceEntry(name=name, digest=digest, provenance=provenance)
@@ -201,6 +207,10 @@ def _run(
     if plan.config.assignment.refinement.persons:
         with steps.step("refinement"):
             tables, moves = calibrated(plan.config, plan.city, plan.fit, tables, store)
+    roads = None
+    if plan.config.trajectories.share:
+        with steps.step("roads"):
+            roads = city_roads(plan.city, CONGESTION.astype(np.float64))
     with ExitStack() as stack:
         with steps.step("cluster"):
             stack.enter_context(connect(address, compute.workers or None, compute.threads))
@@ -211,6 +221,8 @@ def _run(
             fit=ray.put(plan.fit),
             index=ray.put(plan.index),
             tables=ray.put(tables),
+            roads=None if roads is None else ray.put(roads),
+            time_zone=plan.city.time_zone,
             moves=moves,
             store=store,
             run=plan.identity.digest,

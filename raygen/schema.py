@@ -1,5 +1,9 @@
 """Arrow schemas of every table that crosses a stage boundary; the one source of column names."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from raygen.errors import DataError
@@ -109,13 +113,45 @@ TRIPS = pa.schema(
 """One row per trip, from activity ``sequence - 1`` to activity ``sequence`` of the same day;
 ``depart_s`` is the end of the first and ``arrive_s`` the start of the second."""
 
+_GEOMETRY = {
+    "version": "1.1.0",
+    "primary_column": "geometry",
+    "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["LineString"]}},
+}
+
+TRAJECTORIES = pa.schema(
+    [
+        _required("trip_id", pa.int64()),
+        _required("segment_ids", pa.list_(pa.int64())),
+        _required("timestamps", pa.list_(pa.timestamp("ms", tz="UTC"))),
+        _required("start_s", pa.float64()),
+        _required("off_road_m", pa.list_(pa.float32())),
+        _required("geometry", pa.binary()),
+    ],
+    metadata={"geo": json.dumps(_GEOMETRY)},
+)
+"""One row per sampled car trip, as GeoParquet 1.1: the segments driven (ids in the
+city's ``road_edges``), an instant and a distance from the nearest of these segments
+for each point, and the points as a WKB LineString in EPSG:4326. ``start_s`` is the time of the
+first point in seconds after midnight of day 0, city time; the date of day 0 is assumed to be the
+first such day of the week of 2024."""
+
 POPULATION = {
     "households": HOUSEHOLDS,
     "persons": PERSONS,
     "activities": ACTIVITIES,
     "trips": TRIPS,
 }
-"""The tables of a population directory."""
+"""The tables of every population directory."""
+
+TABLES = POPULATION | {"trajectories": TRAJECTORIES}
+"""The same, and what only some have: see ``tables_of``."""
+
+
+def tables_of(config: Mapping[str, Any]) -> dict[str, pa.Schema]:
+    """Return the tables of a population of a run's configuration, as the manifest has it."""
+    traced = config.get("trajectories", {}).get("share", 0.0) > 0
+    return TABLES if traced else POPULATION
 
 
 def check(table: pa.Table, schema: pa.Schema, name: str) -> None:

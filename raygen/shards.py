@@ -22,6 +22,8 @@ class Shard:
     persons: Columns
     activities: Columns
     trips: Columns
+    trajectories: Columns
+    """Empty where the run has none; see ``columns`` for its lists."""
     days: int
     zone_ids: Int64Array
     """All zones of the city, sorted."""
@@ -70,12 +72,20 @@ class Shard:
 
 
 def columns(table: pa.Table) -> Columns:
-    """Return a table's columns as arrays; a dictionary column as its codes."""
+    """Return a table's columns as arrays; a dictionary column as its codes.
+
+    A column of lists becomes its values under its name, and where each row's begin under its name
+    with ``_at``, one more than rows.
+    """
     found: Columns = {}
     for name in table.column_names:
         column = table.column(name).combine_chunks()
         if pa.types.is_dictionary(column.type):
             column = column.indices
+        if pa.types.is_list(column.type):
+            at = column.offsets.to_numpy()
+            found[f"{name}_at"] = at - at[0]
+            column = column.flatten()
         found[name] = column.to_numpy(zero_copy_only=False)
     return found
 

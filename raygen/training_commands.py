@@ -5,7 +5,17 @@ from pathlib import Path
 from raygen.config import load
 from raygen.errors import ConfigError
 
-MODELS = ("reconstruction", "adapters", "planner", "spatial", "generator", "annotation", "transfer")
+MODELS = (
+    "reconstruction",
+    "adapters",
+    "planner",
+    "spatial",
+    "generator",
+    "annotation",
+    "transfer",
+    "codec",
+    "patterns",
+)
 """Models that can be fitted, in the order in which they build on each other."""
 
 
@@ -73,6 +83,16 @@ def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: st
 
             settings = load(recipe, transfer.TransferRecipe)
             weights = transfer.train(settings, output or settings.output, resume, address)
+        case "codec":
+            from training import codec
+
+            settings = load(recipe, codec.CodecRecipe)
+            weights = codec.train(settings, output or settings.output, resume, address)
+        case "patterns":
+            from training import patterns
+
+            settings = load(recipe, patterns.PatternRecipe)
+            weights = patterns.train(settings, output or settings.output, resume, address)
         case _:
             msg = f"model {model!r}: must be one of {', '.join(MODELS)}"
             raise ConfigError(msg)

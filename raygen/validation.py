@@ -20,6 +20,7 @@ from raygen.manifest import Manifest
 from raygen.shards import Columns, Shard, columns
 from raygen.storage import Store
 from raygen.taxonomy import ACTIVITY_TYPES, EMPLOYMENT, MODES, ROLES, SEXES, STUDENT
+from raygen.trajectory_rules import trajectory_rules
 
 _EXAMPLES = 3
 
@@ -81,13 +82,15 @@ def validate(population: str) -> list[Check]:
     store = Store(population)
     book = manifest.load(store)
     checks = {name: Check(name) for name in (_FILES, _DIGESTS, _SCHEMAS, _ROWS)}
+    wanted = schema.tables_of(book.identity.config)
     rules = CHECKS + household_rules(book.identity.config)
+    rules += trajectory_rules(book.identity.config)
     checks |= {rule.name: Check(rule.name) for rule in rules}
     _check_files(store, book, checks[_FILES])
     first = dict.fromkeys(_IDS, 0)
     for shard in range(book.identity.shards):
         tables = dict(_sound_tables(store, book, shard, checks))
-        if len(tables) == len(schema.POPULATION):
+        if len(tables) == len(wanted):
             _check_shard(shard, _shard(tables, book, first), rules, checks)
             first |= _next_ids(tables)
         else:
@@ -98,10 +101,11 @@ def validate(population: str) -> list[Check]:
 
 def _check_files(store: Store, book: Manifest, check: Check) -> None:
     """Compare the folders' files with the manifest's."""
-    found = {f"{table}/{name}" for table in schema.POPULATION for name in store.names(table)}
+    tables = schema.tables_of(book.identity.config)
+    found = {f"{table}/{name}" for table in schema.TABLES for name in store.names(table)}
     listed = {
         f"{table}/{manifest.part(shard)}.parquet"
-        for table in schema.POPULATION
+        for table in tables
         for shard in range(book.identity.shards)
     }
     broken = [f"{name}: listed, not there" for name in sorted(set(book.files) - found)]
@@ -112,7 +116,7 @@ def _check_files(store: Store, book: Manifest, check: Check) -> None:
 
 def _check_rows(book: Manifest, check: Check) -> None:
     """Compare the manifest's totals with the sums over its files."""
-    for table in schema.POPULATION:
+    for table in schema.tables_of(book.identity.config):
         total = sum(e.rows for name, e in book.files.items() if name.startswith(f"{table}/"))
         wrong = total != book.rows.get(table)
         check.add(1, [f"{table}: files have {total}, total is {book.rows.get(table)}"] * wrong)
@@ -122,7 +126,7 @@ def _sound_tables(
     store: Store, book: Manifest, shard: int, checks: dict[str, Check]
 ) -> Iterator[tuple[str, pa.Table]]:
     """Read the shard's tables whose bytes, rows and schema are as they should be."""
-    for name in schema.POPULATION:
+    for name in schema.tables_of(book.identity.config):
         path = f"{name}/{manifest.part(shard)}.parquet"
         entry = book.files.get(path)
         if entry is None or store.size(path) is None:
@@ -145,7 +149,7 @@ def _sound_tables(
 def _schema_fault(table: pa.Table, name: str) -> str:
     """Return what is wrong with a table's columns, empty where nothing is."""
     try:
-        schema.check(table, schema.POPULATION[name], name)
+        schema.check(table, schema.TABLES[name], name)
     except DataError as error:
         return str(error)
     for column, words in _WORDS.items():
@@ -159,7 +163,7 @@ def _schema_fault(table: pa.Table, name: str) -> str:
 def _shard(tables: dict[str, pa.Table], book: Manifest, first: dict[str, int]) -> Shard:
     arrays = {name: columns(table) for name, table in tables.items()}
     return Shard(
-        **arrays,
+        **{"trajectories": {}} | arrays,
         days=int(book.identity.config["chains"]["days"]),
         zone_ids=np.sort(np.asarray(book.identity.zone_ids, dtype=np.int64)),
         first=dict(first),
@@ -183,6 +187,7 @@ def _check_shard(
         "persons": shard.persons,
         "activities": shard.activities,
         "trips": shard.trips,
+        "trajectories": shard.trajectories,
     }
     for rule in rules:
         broken = rule.broken(shard)

@@ -8,8 +8,13 @@ import torch
 from torch import Tensor
 
 from raygen.models.trajectory_codec import OFFSET_M
+from raygen.network.graph import FloatArray, IntArray
 from raygen.trajectories.records import RoadTrajectories
-from raygen.trajectories.routes import Float32Array, FloatArray, IntArray, RouteSet
+from raygen.trajectories.routes import Float32Array, RouteSet
+
+CONDITIONS = ("depart_s", "travel_s", "distance_m", "interval_s", "free_s")
+"""What a trajectory is generated from, beside its route: start time in seconds after midnight,
+travel time, distance, sampling interval, and the route's time at free flow."""
 
 Array = npt.NDArray[np.generic]
 
@@ -57,6 +62,8 @@ class TrajectoryData:
     """In units of OFFSET_M, (P,)."""
     points: Float32Array
     """Kilometres in the route's frame, (P, 2)."""
+    conditions: dict[str, Float32Array]
+    """CONDITIONS, (N,) each."""
 
     @property
     def length(self) -> IntArray:
@@ -74,6 +81,7 @@ class TrajectoryData:
             )
         }
         made["length"] = self.length[rows]
+        made |= {name: values[rows] for name, values in self.conditions.items()}
         return self.routes.batch(rows) | tensors(made)
 
 
@@ -100,7 +108,22 @@ def trajectory_data(
         routes.shares(made).astype(np.float32),
         (made.offset / OFFSET_M).astype(np.float32),
         routes.local(made.first, made.points(routes.roads)),
+        observed_conditions(made, routes),
     )
+
+
+def observed_conditions(made: RoadTrajectories, routes: RouteSet) -> dict[str, Float32Array]:
+    """Return CONDITIONS of trajectories: of a fixed sampling, from the first point to the last."""
+    begin, end = made.time[made.first[:-1]], made.time[made.first[1:] - 1]
+    return conditions(begin, end - begin, (end - begin) / (made.length - 1), routes)
+
+
+def conditions(
+    depart_s: FloatArray, travel_s: FloatArray, interval_s: FloatArray, routes: RouteSet
+) -> dict[str, Float32Array]:
+    """Return CONDITIONS: the distance and the time at free flow are the routes'."""
+    given = (depart_s, travel_s, routes.length_m, interval_s, routes.free_s)
+    return {name: values.astype(np.float32) for name, values in zip(CONDITIONS, given, strict=True)}
 
 
 def padded(values: Array, first: IntArray, rows: IntArray) -> Array:

@@ -86,7 +86,7 @@ class RouteSet:
     def features(self) -> Float32Array:
         """Return FEATURES of every segment of every route, shape (Q, F).
 
-        The mean point is in kilometres, from the route's begin, along the line from begin to end.
+        The mean point is in units of 5 km, in the route's frame.
         """
         network = self.roads.network
         length, free = self._length, self._free
@@ -103,8 +103,8 @@ class RouteSet:
             network.lanes[self.segment] / 2.0,
             np.sin(turn),
             np.cos(turn),
-            x / 1000.0,
-            y / 1000.0,
+            x / 5000.0,
+            y / 5000.0,
             self.begin_m / total,
             (self.begin_m + length) / total,
             before_s / total_s,

@@ -1,0 +1,129 @@
+"""The trajectory models of a run: patterns by the Transformer, points by the autoencoder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from raygen import checkpoints
+from raygen.config import ComputeConfig
+from raygen.errors import WeightsError
+from raygen.models.attention import valid
+from raygen.models.spatial import fill
+from raygen.models.trajectory_codec import OFFSET_M, CodecConfig, TrajectoryCodec
+from raygen.models.trajectory_planner import (
+    PatternConfig,
+    Patterns,
+    PatternTransformer,
+    generate,
+)
+
+FOLDER = "trajectories"
+"""Folder of the trajectory models among the weights."""
+
+
+@dataclass(frozen=True)
+class PointsOnRoutes:
+    """Points of B trajectories; anything behind a trajectory's end."""
+
+    share: npt.NDArray[np.float64]
+    """Place on the route, 0 to 1, (B, N)."""
+    offset: npt.NDArray[np.float64]
+    """Metres to the left of it, (B, N)."""
+    length: npt.NDArray[np.int64]
+    """Points, (B,)."""
+
+
+@dataclass(frozen=True)
+class TrajectoryModel:
+    """Both networks, ready to run."""
+
+    transformer: PatternTransformer
+    digests: dict[str, str]
+    """SHA-256 of the weights by folder."""
+    device: str = "cpu"
+
+    @property
+    def codec(self) -> TrajectoryCodec:
+        """The autoencoder."""
+        return self.transformer.codec
+
+    def points(
+        self,
+        batch: dict[str, Tensor],
+        draws: npt.NDArray[np.float64],
+        noise: npt.NDArray[np.float64],
+        points: npt.NDArray[np.int64] | None = None,
+    ) -> PointsOnRoutes:
+        """Return points on routes.
+
+        Parameters
+        ----------
+        batch
+            Routes (``RouteData.batch``) and CONDITIONS.
+        draws
+            Uniforms of the tokens, (B, DRAWS).
+        noise
+            Standard normals (B, 200) of what the tokens leave open of the offsets.
+        points
+            Points of each trajectory; drawn where they are not given.
+        """
+        batch = {name: each.to(self.device) for name, each in batch.items()}
+        patterns = generate(self.transformer, batch, draws, points)
+        return decoded(self.codec, patterns, batch, noise)
+
+
+@torch.no_grad()
+def decoded(
+    codec: TrajectoryCodec,
+    patterns: Patterns,
+    batch: dict[str, Tensor],
+    noise: npt.NDArray[np.float64],
+) -> PointsOnRoutes:
+    """Return the points that patterns stand for on their routes; see ``TrajectoryModel.points``."""
+    device = codec.deviation.device
+    codes = torch.from_numpy(patterns.codes).to(device)
+    length = torch.from_numpy(patterns.length).to(device)
+    found = codec.decode(codec.quantizer.embed(codes), batch | {"length": length})
+    share = found.share.masked_fill(~valid(length, found.share.shape[1]), 1.0)
+    most = share.shape[1]
+    offset = found.offset.double().cpu().numpy() + float(codec.deviation) * noise[:, :most]
+    return PointsOnRoutes(share.double().cpu().numpy(), OFFSET_M * offset, patterns.length)
+
+
+def load_codec(folder: Path) -> tuple[TrajectoryCodec, str]:
+    """Return a folder's autoencoder and the digest of its weights; see ``checkpoints.load``."""
+    config, tensors, digest = checkpoints.load(folder, "codec", CodecConfig)
+    codec = TrajectoryCodec(config)
+    fill(codec, tensors, folder)
+    return codec.eval().requires_grad_(requires_grad=False), digest
+
+
+def load_trajectory_model(weights: Path, compute: ComputeConfig) -> TrajectoryModel:
+    """Load ``trajectories/codec`` and ``trajectories/patterns`` of a directory of weights.
+
+    Raises
+    ------
+    WeightsError
+        If weights are missing, altered or of another architecture, the patterns are of another
+        autoencoder, or it needs the Node2vec of one network.
+    """
+    folder = weights / FOLDER
+    codec, codec_digest = load_codec(folder / "codec")
+    if codec.config.roads.node2vec:
+        msg = f"{folder / 'codec'}: reads the Node2vec of one network, and serves no other; fit one"
+        msg += " with model.roads.node2vec = 0"
+        raise WeightsError(msg)
+    config, tensors, digest = checkpoints.load(folder / "patterns", "patterns", PatternConfig)
+    if config.codec_digest != codec_digest:
+        msg = f"{folder / 'patterns'}: says codes of autoencoder {config.codec_digest[:12]}, but "
+        msg += f"{folder / 'codec'} holds {codec_digest[:12]}; `raygen train patterns` again"
+        raise WeightsError(msg)
+    transformer = PatternTransformer(config, codec)
+    own = {f"codec.{name}": each for name, each in codec.state_dict().items()}
+    fill(transformer, tensors | own, folder / "patterns")
+    transformer = transformer.to(compute.device).eval().requires_grad_(requires_grad=False)
+    return TrajectoryModel(transformer, {"codec": codec_digest, "patterns": digest}, compute.device)
