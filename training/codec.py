@@ -9,10 +9,10 @@ from raygen import checkpoints
 from raygen.models.trajectory_codec import CodecConfig
 from raygen.network.node2vec import Node2vecSettings
 from training.codec_task import CodecTask
-from training.loop import fit
+from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.recipe import Recipe
-from training.trajectory_data import TrajectorySources, read_sources, splits
+from training.trajectory_data import NetworkTrips, TrajectorySources, read_sources, splits
 
 _SUMMARY = """Trajectories on roads to travel-pattern tokens and back: Zhou et al., "From GPS points
 to travel patterns", KDD 2026, section 4.1. Steps and offsets along the route are read and made, and
@@ -62,6 +62,14 @@ def train(
     parts = splits(sets, recipe.data.validation, walks, recipe.seed)
     task = CodecTask(recipe.model, parts, recipe.batch, recipe.batches, recipe.seed)
     result = fit(task, recipe.loop, output, resume, address)
+    write_weights(recipe, sets, result, output)
+    return output
+
+
+def write_weights(
+    recipe: CodecRecipe, sets: list[NetworkTrips], result: FitResult, output: Path
+) -> None:
+    """Write what a training found: weights in half precision, curve and card."""
     provenance = {each.name: each.label for each in sets}
     tensors = {name: each.half() for name, each in result.tensors.items()}
     checkpoints.save(output, "codec", recipe.model, tensors, provenance)
@@ -81,4 +89,3 @@ def train(
         command="raygen train codec training/recipes/codec.toml",
     )
     write_card(output, card)
-    return output

@@ -15,10 +15,10 @@ from raygen import checkpoints, seeds
 from raygen.models.trajectory_model import load_codec
 from raygen.models.trajectory_planner import PatternConfig, PatternTransformer
 from training.codec_task import Split, alike, chunks, drawn_split
-from training.loop import fit
+from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.recipe import Recipe
-from training.trajectory_data import TrajectorySources, read_sources, splits
+from training.trajectory_data import NetworkTrips, TrajectorySources, read_sources, splits
 
 _SUMMARY = """Routes and conditions (start time, travel time, distance, sampling interval) to
 travel-pattern tokens: the variant without a language model of Zhou et al., "From GPS points to
@@ -109,6 +109,18 @@ def train(
     folder = recipe.codec.resolve()
     task = PatternTask(shape, folder, parts, recipe.batch, recipe.batches, recipe.seed)
     result = fit(task, recipe.loop, output, resume, address)
+    write_weights(recipe, shape, sets, result, output)
+    return output
+
+
+def write_weights(
+    recipe: PatternRecipe,
+    shape: PatternConfig,
+    sets: list[NetworkTrips],
+    result: FitResult,
+    output: Path,
+) -> None:
+    """Write what a training found: weights in half precision, curve and card."""
     own = {n: each.half() for n, each in result.tensors.items() if not n.startswith("codec.")}
     provenance = {each.name: each.label for each in sets}
     checkpoints.save(output, "patterns", shape, own, provenance)
@@ -129,4 +141,3 @@ def train(
         command="raygen train patterns training/recipes/patterns.toml",
     )
     write_card(output, card)
-    return output

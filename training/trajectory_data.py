@@ -11,6 +11,7 @@ from pydantic import Field
 from raygen.city import EMBEDDED, open_city
 from raygen.config import Section
 from raygen.errors import DataError
+from raygen.matching.match import Matcher
 from raygen.models.trajectory_batches import TrajectoryData, trajectory_data
 from raygen.network.city_roads import read_city_roads
 from raygen.network.connected import strongly_connected
@@ -18,6 +19,7 @@ from raygen.network.graph import RoadNetwork
 from raygen.network.node2vec import Node2vecSettings, node2vec
 from raygen.network.read import read_roads
 from raygen.trajectories.plane import PlaneRoads, plane_roads
+from raygen.trajectories.porto import read_porto, split
 from raygen.trajectories.records import RoadTrajectories, joined
 from raygen.trajectories.routes import Float32Array, routes_of
 from training.codec_task import Split
@@ -84,6 +86,18 @@ def simulated(name: str, sources: TrajectorySources, seed: int) -> NetworkTrips:
     return NetworkTrips(name, f"synthesised: {len(made)} simulated taxi trips", roads, made)
 
 
+def porto_trips(directory: Path, *, test: bool) -> NetworkTrips:
+    """Return the Porto taxi trips of the training or of the test part, matched to the roads."""
+    roads = plane_roads(read_network(str(directory / "roads.csv")))
+    taxi = read_porto(directory / "train_1000.csv", roads)
+    rows = split(taxi.trip_id)[int(test)]
+    found = Matcher(roads).match(taxi.traces.take(rows))
+    part = "test" if test else "train"
+    LOG.info("%s, %s: %s", directory, part, found)
+    label = f"ECML/PKDD 2015 taxi trips, {part} split, {len(found.rows)} matched: observed"
+    return NetworkTrips("porto", label, roads, kept(found.trajectories))
+
+
 def with_gps_error(city: TaxiCity, ids: np.ndarray) -> RoadTrajectories:
     """Return simulated trips whose points lie across from where the cars were, as the GPS says."""
     trips = city.simulate(ids)
@@ -142,4 +156,7 @@ def read_sources(sources: TrajectorySources, seed: int) -> list[NetworkTrips]:
     DataError
         If a network or the trips cannot be read.
     """
-    return [simulated(name, sources, seed) for name in sources.networks]
+    sets = [simulated(name, sources, seed) for name in sources.networks]
+    if sources.porto is not None:
+        sets.append(replace(porto_trips(sources.porto, test=False), weight=sources.porto_weight))
+    return sets

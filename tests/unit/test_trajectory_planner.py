@@ -98,7 +98,9 @@ def test_the_cache_gives_what_the_whole_sequence_gives(model, data):
         steps = [model.step(model.spoken(None, None, 8), 0, answer, past)]
         steps.append(model.step(model.spoken(token, None, 8), 1, answer, past))
         for group in range(int(groups.max())):
-            steps.append(model.step(model.spoken(None, codes[:, group], 8), group + 2, answer, past))
+            steps.append(
+                model.step(model.spoken(None, codes[:, group], 8), group + 2, answer, past)
+            )
     for row, count in enumerate(groups.tolist()):
         for at in range(count + 2):
             torch.testing.assert_close(steps[at][row], whole[row, at], atol=2e-4, rtol=1e-3)
@@ -129,9 +131,7 @@ def test_draws_follow_the_chances(seed):
 def test_training_lowers_the_loss(tmp_path, data):
     tinytrajectories.build(tmp_path)
     config = tinytrajectories.patterns(24).config
-    task = PatternTask(
-        config, tmp_path / "trajectories" / "codec", (Split(data, data),), 16, 12, 1
-    )
+    task = PatternTask(config, tmp_path / "trajectories" / "codec", (Split(data, data),), 16, 12, 1)
     result = fit_here(task, LoopConfig(epochs=3, learning_rate=1e-2))
     assert result.curve[-1]["validation_total"] < 0.97 * result.curve[0]["validation_total"]
     assert result.curve[-1]["validation_end"] < result.curve[0]["validation_end"]
