@@ -161,6 +161,25 @@ class TaxiCity:
         first, rows = taken(first, some)
         return self._driven(trip_id[some], first, route[rows], depart[some], ends[some])
 
+    def drive_route(self, trip_id: IntArray, route: RowArray, depart_s: float) -> SimulatedTrips:
+        """Simulate cars that all leave at one time on one route, whatever their ids would choose.
+
+        Raises
+        ------
+        DataError
+            If the route has no two segments, or too many.
+        """
+        if not 2 <= len(route) < _ROUTE_ROOM:  # noqa: PLR2004
+            most = _ROUTE_ROOM - 1
+            msg = f"simulated trips: route must have 2 to {most} segments, got {len(route)}"
+            raise DataError(msg)
+        many = len(trip_id)
+        first = len(route) * np.arange(many + 1)
+        half = np.full((many, 2), 0.5)
+        return self._driven(
+            trip_id, first, np.tile(route, many), np.full(many, float(depart_s)), half
+        )
+
     def _driven(
         self,
         trip_id: IntArray,

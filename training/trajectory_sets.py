@@ -1,0 +1,106 @@
+"""Sets of trajectories to train and test on: road graph, parts, what the GPS said.
+
+Observed and simulated sets go the same way: traces, map matching, a split by the hash of the id.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from raygen.errors import DataError
+from raygen.matching.match import Matcher, Settings
+from raygen.matching.pieces import match_pieces
+from raygen.network.graph import IntArray
+from raygen.network.read import read_roads
+from raygen.trajectories.plane import PlaneRoads, plane_roads
+from raygen.trajectories.porto import INTERVAL_S, POINTS, read_porto, split
+from raygen.trajectories.records import RoadTrajectories, Traces
+from raygen.trajectory_metrics import PORTO_BOX
+from training.simulated_trips import TaxiCity, TaxiWorld
+
+SETS = ("porto", "porto-simulated", "la_basin-simulated")
+"""Names that ``load`` knows."""
+
+_FIRST_ID = 1_000_000  # models learn from simulated trips of lower ids
+_LA_WORLD = TaxiWorld(distance_m=3000.0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The same trajectories on roads and as the GPS has them."""
+
+    roads: RoadTrajectories
+    traces: Traces
+
+
+@dataclass(frozen=True)
+class TrajectorySet:
+    """A set with its graph, split into 90 % to train on and 10 % to test on."""
+
+    name: str
+    graph: PlaneRoads
+    box: tuple[float, float, float, float]
+    """West, south, east, north of the grid of the measures, in degrees."""
+    interval_s: float
+    train: Part
+    test: Part
+    kind: str
+    """Word of ``raygen.taxonomy.PROVENANCE``."""
+    told: str
+    """What was read, left out and matched, in one line."""
+
+
+def load(name: str, data: Path, count: int = 2000, seed: int = 0) -> TrajectorySet:
+    """Return a set by its name.
+
+    Parameters
+    ----------
+    name
+        One of ``SETS``. ``porto`` is observed: whole trips, and of trips that leave the roads
+        their stretches of 20 or more points; all stretches of a trip are in the same part.
+    data
+        Directory with ``porto`` and ``la_basin``.
+    count
+        Simulated trips to ask for; their ids begin at a million.
+    seed
+        Of the simulated city and its trips.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown, or as the readers.
+    """
+    if name not in SETS:
+        msg = f"trajectory set: must be one of {', '.join(SETS)}, got {name!r}"
+        raise DataError(msg)
+    la = name.startswith("la_basin")
+    network, _ = read_roads(data / ("la_basin" if la else "porto/roads.csv"))
+    graph = plane_roads(network)
+    matcher = Matcher(graph, Settings(sigma_m=5.0, beta_m=30.0))
+    if name == "porto":
+        trips = read_porto(data / "porto" / "train_1000.csv", graph)
+        trip_id, traces, lost = trips.trip_id, trips.traces, str(trips.dropped)
+    else:
+        city = TaxiCity(graph, _LA_WORLD if la else TaxiWorld(), seed)
+        made = city.simulate(_FIRST_ID + np.arange(count))
+        trip_id, traces, lost = made.trip_id, made.traces, f"{made.lost} of other lengths"
+    pieces = match_pieces(matcher, traces, POINTS[0])
+    train, test = split(trip_id[pieces.rows])
+    west, south = network.points.min(axis=0).tolist()
+    east, north = network.points.max(axis=0).tolist()
+    told = f"left out: {lost}; {pieces.whole}; {len(pieces.rows)} stretches in all"
+    return TrajectorySet(
+        name,
+        graph,
+        (west, south, east, north) if la else PORTO_BOX,
+        INTERVAL_S,
+        _part(pieces.trajectories, pieces.traces, train),
+        _part(pieces.trajectories, pieces.traces, test),
+        "observed" if name == "porto" else "synthesised",
+        f"{told}: {len(train)} to train on, {len(test)} to test on",
+    )
+
+
+def _part(roads: RoadTrajectories, traces: Traces, rows: IntArray) -> Part:
+    return Part(roads.take(rows), traces.take(rows))
