@@ -84,7 +84,7 @@ def voronoi(
     ids = np.array([_id(x, y) for x, y in centre.tolist()], dtype=np.uint64)
     order = np.argsort(ids)
     ids, centre = ids[order], centre[order]
-    area = boundary or shapely.convex_hull(shapely.multipoints(xy)).buffer(_MARGIN_M)
+    area = boundary or shapely.MultiPoint(xy).convex_hull.buffer(_MARGIN_M)
     outside = int((~shapely.covers(area, shapely.points(centre))).sum())
     if outside:
         msg = f"voronoi: all seeds must lie inside the boundary, {outside} of {count} do not"

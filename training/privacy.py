@@ -42,7 +42,7 @@ NEAREST = (1, 3, 5)
 CLASSIFIERS = ("RF", "MLP", "LR")
 
 _LEAST_CANDIDATES = 20
-_FOLDS = 5
+_FOLDS = 3
 _SEEN = 1e-6
 
 
@@ -88,7 +88,7 @@ def membership(train: Clock, held_out: Clock, generated: Clock, seed: int) -> di
     Returns
     -------
     attacks
-        By name of ``CLASSIFIERS``: means over five splits of the candidates into halves.
+        By name of ``CLASSIFIERS``: means over three splits of the candidates into halves.
 
     Raises
     ------

@@ -44,7 +44,7 @@ class PredictorFit:
 
 
 class NextRegion(nn.Module):
-    """Logits of the next region after each arrival."""
+    """Logits of the next region after arrivals."""
 
     def __init__(self, kind: Predictor, regions: int, how: PredictorFit) -> None:
         super().__init__()
@@ -61,8 +61,8 @@ class NextRegion(nn.Module):
         self.drop = nn.Dropout(how.dropout)
         self.out = nn.Linear(how.width, regions)
 
-    def forward(self, region_BK: Tensor, slot_BK: Tensor) -> Tensor:
-        """Return logits (B, K, R); entries beyond a day's end are 0 and come last."""
+    def forward(self, region_BK: Tensor, slot_BK: Tensor, asked_BK: Tensor) -> Tensor:
+        """Return logits (A, R) after the A arrivals asked for; a day's entries come first."""
         given = self.drop(self.region(region_BK) + self.slot(slot_BK))
         if self.kind == "LSTM":
             state = self.read(given)[0]
@@ -70,7 +70,7 @@ class NextRegion(nn.Module):
             K = region_BK.shape[1]
             later = torch.triu(torch.ones(K, K, dtype=torch.bool), diagonal=1)
             state = self.read(given + self.order(torch.arange(K)), src_mask=later)
-        return self.out(self.drop(state))
+        return self.out(self.drop(state[asked_BK]))
 
 
 def fit_predictor(
@@ -98,8 +98,8 @@ def fit_predictor(
         rng = seeds.stream(seed, "utility-batches")
         for _ in range(how.steps):
             region, slot, then = arrivals.tensors(rows[rng.integers(0, len(rows), how.batch)])
-            logits = network(region, slot)
-            loss = F.cross_entropy(logits.flatten(0, 1), then.flatten(), ignore_index=_NOTHING)
+            asked = then != _NOTHING
+            loss = F.cross_entropy(network(region, slot, asked), then[asked])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -116,7 +116,7 @@ def accuracies(network: NextRegion, days: Clock) -> dict[int, float]:
         rows = np.arange(start, min(start + 256, len(days)))
         region, slot, then = arrivals.tensors(rows)
         known = then != _NOTHING
-        likely = network(region, slot)[known].topk(max(ACCURACIES)).indices
+        likely = network(region, slot, known).topk(max(ACCURACIES)).indices
         right = likely == then[known][:, None]
         total += int(known.sum())
         for count in ACCURACIES:

@@ -1,0 +1,116 @@
+"""Days to compare, of every generator alike: from the start regions of held-out days, and no more.
+
+Baselines are fitted to the city's training days. What they drew is kept in a folder under the
+digest of all that they depend on, so that new weights of the mobility generator do not cost the
+baselines again.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from raygen import seeds
+from raygen.config import ComputeConfig, GeneratorConfig
+from raygen.mobility import expand
+from raygen.models.generator import load_generator
+from raygen.models.spatial import load_encoder
+from training.arrivals import markov_days
+from training.decoder import DecoderFit, fit_regions
+from training.generator_results import free_plans, place, sample_latents
+from training.mobility_baselines import density_epr_days, ditras_days, fit_diary
+from training.mobility_data import CityDays, observed_city
+from training.next_place import NextPlaceFit, fit_next_place, next_place_days
+
+IntArray = npt.NDArray[np.int64]
+Clock = npt.NDArray[np.int32]
+
+GENERATOR = "raygen"
+BASELINES = ("DensityEPR", "DITRAS", "Markov", "GRU")
+
+_DECODER = DecoderFit(steps=300, batch=512, kind=0.0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Real days of one city, and days of every generator."""
+
+    city: CityDays
+    train: Clock
+    """Region of each half-hour of the training days, shape (N, 48)."""
+    real: Clock
+    """Held-out days, shape (H, 48)."""
+    generated: dict[str, Clock]
+    """By ``GENERATOR`` and ``BASELINES``, each (M, 48)."""
+
+
+def compare(
+    city: CityDays, weights: Path, days: int, seed: int, keep: Path, recurrent: NextPlaceFit
+) -> Comparison:
+    """Draw days of every generator for one city.
+
+    Parameters
+    ----------
+    city
+        Regions and days; the generator's decoder is fitted to its training days.
+    weights
+        Directory of the mobility generator's weights.
+    days
+        Days of each generator, M; starts are those of held-out days, over again.
+    seed
+        Root of the draws.
+    keep
+        Folder of the baselines' days.
+    recurrent
+        How the GRU is fitted.
+    """
+    train, real = expand(city.train), expand(city.held_out)
+    rows = np.resize(np.arange(len(real)), days)
+    generated = {GENERATOR: generator_days(city, weights, rows, seed)}
+    makers = baselines(train, city.regions.xy, recurrent, seed)
+    for name in BASELINES:
+        text = f"{city.regions.digest} {train.shape} {days} {seed} {recurrent} {name}"
+        whole = hashlib.sha256(text.encode() + train.tobytes() + real[:, 0].tobytes())
+        path = keep / f"{name.lower()}-{whole.hexdigest()[:16]}.npy"
+        if not path.is_file():
+            keep.mkdir(parents=True, exist_ok=True)
+            np.save(path, makers[name](real[rows, 0].astype(np.int64)))
+        generated[name] = np.load(path)
+    return Comparison(city, train, real, generated)
+
+
+def generator_days(city: CityDays, weights: Path, rows: IntArray, seed: int) -> Clock:
+    """Return free days of the mobility generator from the start regions of held-out days (rows).
+
+    Plans are those of the look-up planner fitted to training days.
+    """
+    if city.code is None:
+        city = observed_city(city.regions, city.train, city.validation, city.test, seed)
+    asked = replace(city, validation=city.held_out)
+    encoder, digest = load_encoder(weights, ComputeConfig())
+    decoder = fit_regions(city.regions, city.train, encoder, digest, seed, _DECODER)
+    plans = free_plans(asked, rows, seed)
+    generator = load_generator(weights, GeneratorConfig(), ComputeConfig())
+    return expand(place(sample_latents(generator, plans, seed), plans, decoder, seed))
+
+
+def baselines(
+    train: Clock, xy: npt.NDArray[np.float64], recurrent: NextPlaceFit, seed: int
+) -> dict[str, Callable[[IntArray], Clock]]:
+    """Return what draws days of each baseline from their start regions (M,)."""
+    mass = np.bincount(train.ravel(), minlength=len(xy)).astype(np.float64) + 1e-3
+
+    def rng(name: str) -> np.random.Generator:
+        return seeds.stream(seed, f"compare-{name}")
+
+    return {
+        "DensityEPR": lambda start: density_epr_days(start, mass, xy, rng("epr")),
+        "DITRAS": lambda start: ditras_days(fit_diary(train), start, mass, xy, rng("ditras")),
+        "Markov": lambda start: markov_days(train, start, len(xy), rng("markov")),
+        "GRU": lambda start: next_place_days(
+            fit_next_place(train, len(xy), seed, recurrent), start, rng("gru")
+        ),
+    }

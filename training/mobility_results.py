@@ -1,0 +1,232 @@
+"""Mobility generators side by side: ``python -m training.mobility_results RECIPE [KEY=VALUE …]``.
+
+Draws days of the mobility generator and of its baselines for every city of the recipe, and writes
+``mobility-quality-CITY``, ``mobility-flows-CITY``, ``mobility-privacy-CITY`` and
+``mobility-utility-CITY`` (JSON, Markdown and pictures) into the folder ``output``. A key of the
+recipe may be given anew after it, tables with a dot: ``data.foursquare=/folder``.
+"""
+
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+
+from raygen.config import Section
+from raygen.errors import ConfigError
+from raygen.results import Results, Row
+from training.generated_days import BASELINES, GENERATOR, Comparison, compare
+from training.mobility_data import CityDays, MobilityData, read_cities, voronoi_city
+from training.mobility_pictures import draw_flows, draw_privacy, draw_utility
+from training.mobility_tables import (
+    flow_rows,
+    membership_rows,
+    movesim_rows,
+    quality_rows,
+    similarities,
+    uniqueness_rows,
+    utility_rows,
+)
+from training.next_place import NextPlaceFit
+from training.utility import PredictorFit
+
+Experiment = Literal["quality", "flows", "privacy", "utility"]
+
+_UNIQUE_DAYS = 500
+_FREE = (
+    "All days are free: every generator knows of a held-out day its start region and no more. "
+    "Plans of raygen are those of the look-up planner fitted to training days."
+)
+_FITTED = (
+    "All generators are fitted to the training days. DITRAS is what UniMob's tables call DRTISA; "
+    "Markov is a first-order chain by half-hour; GRU is the recurrent next-place network of "
+    "`training.next_place`."
+)
+
+
+class MobilityResultsRecipe(Section):
+    """Recipe of ``python -m training.mobility_results``."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    """Root of every draw."""
+
+    weights: Path = Path("raygen/weights")
+    """Directory of the mobility generator's weights."""
+
+    output: Path = Path("docs/results")
+    """Folder of the results."""
+
+    keep: Path = Path("runs/mobility-days")
+    """Folder of what the baselines drew, for the next run."""
+
+    days: Annotated[int, Field(ge=100)] = 2000
+    """Days of each generator in each city."""
+
+    experiments: tuple[Experiment, ...] = ("quality", "flows", "privacy", "utility")
+    """What to measure."""
+
+    added: tuple[str, ...] = ("raygen", "DITRAS")
+    """Generators whose days are added to real ones in ``utility``."""
+
+    cells: Annotated[int, Field(ge=2)] = 1700
+    """Regions of a city at most: one with more is joined to so many Voronoi cells."""
+
+    only: tuple[str, ...] = ()
+    """Names of the cities to compare in; all of ``data`` where none is given."""
+
+    data: MobilityData = MobilityData(cities=())
+    """Cities and days."""
+
+    utility: PredictorFit = PredictorFit()
+    """How the next-region predictors are fitted."""
+
+    recurrent: NextPlaceFit = NextPlaceFit()
+    """How the recurrent baseline is fitted."""
+
+
+def read_recipe(path: Path, changes: list[str]) -> MobilityResultsRecipe:
+    """Read a recipe, with keys given anew.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, a change is no ``KEY=VALUE``, or a value is refused.
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        msg = f"{path}: cannot be read as a recipe: {error}"
+        raise ConfigError(msg) from None
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            msg = f"{change}: must be KEY=VALUE"
+            raise ConfigError(msg)
+        *parents, key = name.split(".")
+        inner = table
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        try:
+            inner[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            inner[key] = value
+    try:
+        return MobilityResultsRecipe.model_validate(table)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        msg = f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        raise ConfigError(msg) from None
+
+
+def results_of(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> Iterator[Results]:
+    """Yield the results of each of a recipe's experiments in one city; draws their pictures."""
+    makers: dict[Experiment, Callable[[], Results]] = {
+        "quality": lambda: _quality(recipe, given, command),
+        "flows": lambda: _flows(recipe, given, command),
+        "privacy": lambda: _privacy(recipe, given, command),
+        "utility": lambda: _utility(recipe, given, command),
+    }
+    for name in recipe.experiments:
+        yield makers[name]()
+
+
+def _cities(recipe: MobilityResultsRecipe) -> list[CityDays]:
+    cities = read_cities(recipe.data, recipe.seed)
+    names = [city.regions.name for city in cities]
+    unknown = set(recipe.only) - set(names)
+    if unknown:
+        msg = f"only: must be of {names}, got {sorted(unknown)}"
+        raise ConfigError(msg)
+    return [
+        city
+        if len(city.regions.xy) <= recipe.cells
+        else voronoi_city(city, recipe.cells, recipe.seed)
+        for city in cities
+        if city.regions.name in recipe.only or not recipe.only
+    ]
+
+
+def _quality(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> Results:
+    rows = quality_rows(given)
+    if given.city.regions.name == "beijing" and recipe.data.geolife is not None:
+        rows += movesim_rows(given, recipe.data.geolife, recipe.seed)
+    notes = [
+        "Preset `unimob-like` (`raygen.mobility_metrics`), base 2; `movesim_…` is the preset of "
+        "MoveSim's code (`raygen.movesim_metrics`), in nats, on its own places and split, of days "
+        "within the city. Floor: training days against held-out days.",
+    ]
+    return _results("quality", given, rows, notes, command)
+
+
+def _flows(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> Results:
+    shown = (GENERATOR, "DITRAS", "GRU")
+    draw_flows(given, shown, recipe.output / f"mobility-flows-{_word(given)}.png")
+    notes = [
+        "2 Σ min / Σ of trips between consecutive half-hours' places, both sides with one total. "
+        "Regions have no diagonal; squares have one, and stand without it too. Floor: training "
+        "days against held-out days.",
+    ]
+    return _results("flows", given, flow_rows(given), notes, command)
+
+
+def _privacy(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> Results:
+    similar = similarities(given, _UNIQUE_DAYS)
+    rows = uniqueness_rows(given, similar) + membership_rows(given, recipe.seed)
+    path = recipe.output / f"mobility-privacy-{_word(given)}.png"
+    draw_privacy({given.city.regions.name: similar}, rows, path)
+    notes = [
+        "Similarity: 1 − Levenshtein distance / 48 to the nearest training days; floor: held-out "
+        "days in place of generated ones. A copy is a day equal to a training day in all 48 "
+        "half-hours: most are days within one region.",
+        "Membership inference as in `training.privacy`; 0.5 is guessing. Floor: half of the "
+        "held-out days in place of generated ones; the training days themselves are the ceiling. "
+        "Where the split is by person, the attack asks whether the person was trained on.",
+    ]
+    return _results("privacy", given, rows, notes, command)
+
+
+def _utility(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> Results:
+    rows = utility_rows(given, recipe.added, recipe.utility, recipe.seed)
+    draw_utility(rows, recipe.output / f"mobility-utility-{_word(given)}.png")
+    notes = [
+        f"Next-region prediction on held-out days; {recipe.days} generated days are added to a "
+        "share of the real training days. Generators are fitted to all training days whatever the "
+        "share, the baselines among them.",
+        f"Every predictor makes {recipe.utility.steps} steps of {recipe.utility.batch} days.",
+    ]
+    return _results("utility", given, rows, notes, command)
+
+
+def _results(
+    kind: Experiment, given: Comparison, rows: list[Row], notes: list[str], command: str
+) -> Results:
+    data = f"{given.city.regions.name}: {given.city.label}, {len(given.train)} training and "
+    data += f"{len(given.real)} held-out days, {len(given.city.regions.xy)} regions"
+    return Results(f"mobility-{kind}-{_word(given)}", command, data, rows, [_FREE, _FITTED, *notes])
+
+
+def _word(given: Comparison) -> str:
+    return given.city.regions.name.lower().replace(" ", "-")
+
+
+def main(arguments: list[str]) -> None:
+    """Write the results of a recipe."""
+    torch.set_num_threads(1)
+    recipe = read_recipe(Path(arguments[0]), arguments[1:])
+    unknown = set(recipe.added) - {GENERATOR, *BASELINES}
+    if unknown:
+        msg = f"{arguments[0]}: added: must be of {(GENERATOR, *BASELINES)}, got {sorted(unknown)}"
+        raise ConfigError(msg)
+    command = f"python -m training.mobility_results {arguments[0]}"
+    how = (recipe.weights, recipe.days, recipe.seed, recipe.keep, recipe.recurrent)
+    for city in _cities(recipe):
+        for results in results_of(recipe, compare(city, *how), command):
+            path = results.write(recipe.output / f"{results.name}.json")
+            sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
