@@ -109,7 +109,7 @@ def train(
         str,
         typer.Argument(
             help="reconstruction, adapters, planner, spatial, generator, annotation, transfer, "
-            "codec or patterns."
+            "codec, patterns or trajectory."
         ),
     ],
     recipe: Annotated[Path, typer.Argument(metavar="RUN.toml", help="Recipe of the training.")],

@@ -15,6 +15,7 @@ MODELS = (
     "transfer",
     "codec",
     "patterns",
+    "trajectory",
 )
 """Models that can be fitted, in the order in which they build on each other."""
 
@@ -93,6 +94,13 @@ def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: st
 
             settings = load(recipe, patterns.PatternRecipe)
             weights = patterns.train(settings, output or settings.output, resume, address)
+        case "trajectory":
+            from training import trajectory_language
+
+            settings = load(recipe, trajectory_language.TrajectoryRecipe)
+            weights = trajectory_language.train(
+                settings, output or settings.output, resume, address
+            )
         case _:
             msg = f"model {model!r}: must be one of {', '.join(MODELS)}"
             raise ConfigError(msg)

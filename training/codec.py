@@ -8,11 +8,11 @@ from pydantic import Field
 from raygen import checkpoints
 from raygen.models.trajectory_codec import CodecConfig
 from raygen.network.node2vec import Node2vecSettings
+from training.codec_data import NetworkTrips, TrajectorySources, read_sources, splits
 from training.codec_task import CodecTask
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.recipe import Recipe
-from training.codec_data import NetworkTrips, TrajectorySources, read_sources, splits
 
 _SUMMARY = """Trajectories on roads to travel-pattern tokens and back: Zhou et al., "From GPS points
 to travel patterns", KDD 2026, section 4.1. Steps and offsets along the route are read and made, and

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from raygen import checkpoints, seeds
 from raygen.models.trajectory_model import load_codec
 from raygen.models.trajectory_planner import PatternConfig, PatternTransformer
+from training.codec_data import NetworkTrips, TrajectorySources, read_sources, splits
 from training.codec_task import Split, alike, chunks, drawn_split
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.recipe import Recipe
-from training.codec_data import NetworkTrips, TrajectorySources, read_sources, splits
 
 _SUMMARY = """Routes and conditions (start time, travel time, distance, sampling interval) to
 travel-pattern tokens: the variant without a language model of Zhou et al., "From GPS points to
