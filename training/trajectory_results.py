@@ -26,8 +26,8 @@ from raygen.trajectories.conditions import Conditions, conditions_of
 from raygen.trajectories.records import Traces, check_traces
 from raygen.trajectory_metrics import IDEAL, Measured, Preset, card, measured, scores
 from training.trajectory_baselines import Model, baselines
-from training.trajectory_sets import SETS, TrajectorySet, load
 from training.trajectory_figures import hours_figure, lengths_figure, maps_figure
+from training.trajectory_sets import SETS, TrajectorySet, load
 from training.trajectory_tables import PAPER_HTP, table_1
 
 PRESETS: tuple[Preset, ...] = ("htp", "htp-corrected")

@@ -16,14 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from raygen.matching.match import Matched, Matcher, Settings
-from raygen.matching.pieces import match_pieces
-from raygen.network.read import read_roads
-from raygen.results import Results, Row
-from raygen.trajectories.plane import PlaneRoads, plane_roads
-from raygen.trajectories.porto import POINTS, read_porto
-from raygen.trajectories.records import RoadTrajectories, Traces, taken
-from training.simulated_trips import SimulatedTrips, TaxiCity, TaxiWorld, point_noise
+# This file's own folder would hide modules of the same name.
+sys.path[0] = str(Path(__file__).parents[1])
+from raygen.matching.match import Matched, Matcher, Settings  # noqa: E402
+from raygen.matching.pieces import match_pieces  # noqa: E402
+from raygen.network.read import read_roads  # noqa: E402
+from raygen.results import Results, Row  # noqa: E402
+from raygen.trajectories.plane import PlaneRoads, plane_roads  # noqa: E402
+from raygen.trajectories.porto import POINTS, read_porto  # noqa: E402
+from raygen.trajectories.records import RoadTrajectories, Traces, taken  # noqa: E402
+from training.simulated_trips import SimulatedTrips, TaxiCity, TaxiWorld, point_noise  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data"

@@ -2,9 +2,11 @@
 
     python tests/bench/routing.py
 
-Writes docs/results/routing.json and .md. CPU seconds of one thread.
+Writes docs/results/routing.json and .md. CPU seconds of one thread. ``duarouter`` behind the command
+measures SUMO's router alone, if it is on the PATH, and keeps the other rows of the file.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from scipy.sparse.csgraph import dijkstra
 
 # This file's own folder would hide modules of the same name.
 sys.path[0] = str(Path(__file__).parents[1])
+from bench.duarouter import available, duarouter_rate  # noqa: E402
 from gridroads import grid, trips  # noqa: E402
 
 from raygen.network.alternatives import alternatives  # noqa: E402
@@ -35,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 TRIPS, PEER_TRIPS, CHECKED_ORIGINS = 20_000, 60, 100
 TARGET = 10_000
 WEIGHT = np.array([0.0] * 6 + [1.0] * 4 + [0.4] * 5 + [1.0] * 4 + [0.0] * 5)
+DUAROUTER_TRIPS = 1000
 COUNTY_SIDE = 160  # 101,760 segments
 
 
@@ -218,9 +222,51 @@ def county_rows() -> list[Row]:
     return [Row(case=name, metric=metric, value=value) for metric, value in told.items()]
 
 
+def networks() -> dict[str, RoadNetwork]:
+    """Return the networks that peers are measured on."""
+    found = {"grid of 14,160": grid(60)}
+    if (ROOT / "data" / "la_basin").exists():
+        found["la_basin"] = read_roads(ROOT / "data" / "la_basin")[0]
+    return found
+
+
+def duarouter_rows() -> list[Row]:
+    """Return the rows of SUMO's duarouter: the same networks and trips between the same nodes."""
+    rows: list[Row] = []
+    for name, roads in networks().items():
+        table = some_trips(roads, DUAROUTER_TRIPS)
+        pairs = np.column_stack(
+            [table.column(c).to_numpy() for c in ("origin_node", "destination_node")]
+        )
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        rate, routed = duarouter_rate(roads, pairs)
+        case = f"{name}: duarouter, A*"
+        rows.append(Row(case=case, metric="routes_per_cpu_s", value=rate, n=len(pairs)))
+        rows.append(Row(case=case, metric="share_routed", value=routed / len(pairs), n=len(pairs)))
+    return rows
+
+
+def add_duarouter() -> None:
+    """Measure duarouter alone and put it among the rows of the file."""
+    path = ROOT / "docs" / "results" / "routing.json"
+    old = json.loads(path.read_text())
+    rows = [Row(**row) for row in old["rows"] if "duarouter" not in row["case"]]
+    notes = [note for note in old["notes"] if "duarouter" not in note]
+    rows, notes = rows + duarouter_rows(), [*notes, PEERS]
+    Results(old["name"], old["command"], old["data"], rows, notes).write(path)
+
+
+PEERS = (
+    "Peers give node lists and one cost, on free-flow times; duarouter (SUMO) gives edge lists as "
+    "XML, reading of the network taken off. igraph is not among the project's dependencies and was "
+    "not run."
+)
+
+
 def main() -> None:
     """Measure and write the results."""
-    part = {"county": county, "county_osm": county_osm}.get("".join(sys.argv[1:]))
+    parts = {"county": county, "county_osm": county_osm, "duarouter": add_duarouter}
+    part = parts.get("".join(sys.argv[1:]))
     if part is not None:
         part()
         return
@@ -229,8 +275,7 @@ def main() -> None:
         "Routes are whole: segment lists as Arrow, lengths, costs, and times under speeds that "
         "change on the way. Warm: hierarchies are made; in the process' first batch their making "
         "is added (24 of them for 3 states and 8 flavours).",
-        "Peers give node lists and one cost, on free-flow times. duarouter and igraph are not "
-        "among the project's dependencies and were not run.",
+        PEERS,
         "max_cost_difference_s: against SciPy's Dijkstra; hierarchies count whole milliseconds.",
         "grid of 101,760: a grid has no motorways to contract to and is the worst case; there the "
         "10,000 routes a second are not reached. Taken on a machine with other work on it.",
@@ -240,6 +285,8 @@ def main() -> None:
         rows += measure("la_basin", roads)
         notes.append(f"la_basin: {roads.segments} segments, {roads.nodes} nodes; {dropped}.")
     rows += county_rows()
+    if available():
+        rows += duarouter_rows()
     data = "grids made by tests/gridroads.py (synthesised); data/la_basin (observed network)"
     result = Results("routing", "python tests/bench/routing.py", data, rows, notes)
     result.write(ROOT / "docs" / "results" / "routing.json")
