@@ -135,6 +135,46 @@ class Choice(NamedTuple):
     """Draw in [0, 1) among the candidates."""
 
 
+class Prior(NamedTuple):
+    """Decoder's zones of each of A activities, in the form of schema.PRIORS."""
+
+    zones: Int32Array
+    """Shape (A, 32)."""
+
+    log_probability: Float32Array
+    log_floor: Float32Array
+
+
+class Scratch(NamedTuple):
+    """Working arrays of one thread."""
+
+    of_prior: npt.NDArray[np.bool_]
+    """Whether a zone is one of the prior's, shape (Z,); left all false."""
+
+    metres: FloatArray
+    dx: FloatArray
+    dy: FloatArray
+    """Distance and way from p to the prior's zones, shape (32,)."""
+
+    base: FloatArray
+    """Cost of candidates without distance and angle, shape (Z + 32,)."""
+
+    zone: Int32Array
+    cost: FloatArray
+    """Candidates, shape (Z + 32,)."""
+
+    over: FloatArray
+    """Seconds by which each zone exceeds its windows, shape (Z + 32,)."""
+
+
+class Found(NamedTuple):
+    """Candidates met so far."""
+
+    candidates: int
+    best: float
+    """Least cost."""
+
+
 def direction(origin: FloatArray, destination: FloatArray) -> FloatArray:
     """Return the direction from points to others, both (…, 2), in radians, −π to π."""
     gap = destination - origin
@@ -156,6 +196,37 @@ def angle_gap(ahead: float, bearing: float, angle: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def bearing_of(x: float, y: float) -> float:
+    """Return the direction of (x, y) in radians, −π to π, to 1e-7; 0 of (0, 0).
+
+    Abramowitz and Stegun 4.4.49: unlike a call of arctan2 it runs on vectors.
+    """
+    long, short = max(abs(x), abs(y)), min(abs(x), abs(y))
+    t = short / max(long, 1e-300)
+    u = t * t
+    series = -0.0161657367 + u * 0.0028662257
+    series = 0.1065626393 + u * (-0.0752896400 + u * (0.0429096138 + u * series))
+    series = -0.3333314528 + u * (0.1999355085 + u * (-0.1420889944 + u * series))
+    turn = t * (1.0 + u * series)
+    turn = 0.5 * np.pi - turn if abs(y) > abs(x) else turn
+    turn = np.pi - turn if x < 0.0 else turn
+    return -turn if y < 0.0 else turn
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def excess(free_s: float, peak_s: float, weight: float, window_s: float) -> float:
     """Return the seconds by which a trip exceeds its window, 0 if none."""
     return max(free_s + weight * (peak_s - free_s) - window_s, 0.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def in_time(network: Network, choice: Choice, zone: int) -> bool:
+    """Return whether the trips to and from a zone fit their windows."""
+    p, n, over = choice.previous, choice.following, 0.0
+    if choice.hurried_in:
+        free, peak = network.free_s[p, zone], network.peak_s[p, zone]
+        over += excess(free, peak, choice.congestion_in, choice.window_in)
+    if choice.hurried_out:
+        free, peak = network.to_s[n, zone, 0], network.to_s[n, zone, 1]
+        over += excess(free, peak, choice.congestion_out, choice.window_out)
+    return over <= 0.0

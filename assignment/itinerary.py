@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from assignment.cost import read_only
+from assignment.cost import Prior, read_only
 from assignment.draws import KeyArray, person_keys
-from assignment.ring import Prior
 from assignment.times import Plan, arrivals
 from raygen import schema
 from raygen.city import City

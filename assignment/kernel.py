@@ -16,11 +16,11 @@ The zone is drawn with probability ∝ exp(−cost/γ) = P(z)·exp(−(α·|…|
 * α = β = 0 draws from P over the feasible zones: UniMob alone. Its paper decodes a region per
   arrival; a draw rather than the most probable one keeps the spread that P has.
 
-The prior's own zones come first. All others have one same P, its floor, and are met in rings round
-d̂, by binary search in the zones sorted by distance from p. The walk stops when α·|d − d̂| less the
-greatest pull exceeds the least cost found by more than 12·γ (what is left out weighs e⁻¹² each), or
-after `candidates` feasible zones. With α = 0 all zones are candidates. Where no zone is feasible,
-the one of least violation is taken.
+The candidates are the prior's own zones and, of all others, which have one same P, its floor, those
+nearest to d̂, `candidates` of them, by binary search in the zones sorted by distance from p. With
+α = 0 all zones are candidates. Where none of them is feasible, all feasible zones of the city are
+(less those that weigh less than e⁻¹² of the best); where there is none, it is the zone of least
+violation. At γ = 0 the walk round d̂ stops as soon as no farther zone can cost less.
 """
 
 from typing import NamedTuple
@@ -35,11 +35,14 @@ from assignment.cost import (
     FloatArray,
     Int32Array,
     Network,
+    Prior,
+    Scratch,
     Weights,
+    bearing_of,
     travel_s,
 )
 from assignment.draws import USE_ANGLE, USE_DISTANCE, USE_ZONE, KeyArray, counter, quantile, unit
-from assignment.ring import Prior, Scratch, choose
+from assignment.ring import choose
 from assignment.times import Plan, congestion
 
 
@@ -104,20 +107,41 @@ def place_activities(
     infeasible
         Activities without a feasible zone, placed where they violate the windows least.
     """
-    network, curves, weights = setting.network, setting.curves, setting.weights
-    zones, width = len(network.order), prior.zones.shape[1]
+    zones, width = len(setting.network.order), prior.zones.shape[1]
+    many = zones + width
     scratch = Scratch(
         np.zeros(zones, np.bool_),
-        np.empty(width, np.float64),
-        np.empty(zones + width, np.int32),
-        np.empty(zones + width, np.float64),
+        np.empty(width),
+        np.empty(width),
+        np.empty(width),
+        np.empty(many),
+        np.empty(many, np.int32),
+        np.empty(many),
+        np.empty(many),
     )
-    # Fields of tuples are bound to names once: reading one counts a reference, atomically.
+    anchor = next_anchors(plan, zone)
+    return place_in_turn(setting, plan, prior, travellers, (zone, anchor), scratch)
+
+
+# Without the counting of references, of which each read of a tuple's field takes part: a third of
+# the time. Nothing is allocated in it; its arguments hold what it reads.
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def place_in_turn(
+    setting: Setting,
+    plan: Plan,
+    prior: Prior,
+    travellers: Travellers,
+    zones: tuple[Int32Array, npt.NDArray[np.int64]],
+    scratch: Scratch,
+) -> int:
+    """Do ``place_activities`` with the anchors known; ``zones`` are zone and next anchor."""
+    network, curves, weights = setting.network, setting.curves, setting.weights
+    zone, anchor = zones
     person_start, day, sequence, kind, planned = (
         plan.person_start, plan.day, plan.sequence, plan.type, plan.planned
     )  # fmt: skip
     keys, pace, segment = travellers.keys, travellers.pace, travellers.segment
-    anchor, least, infeasible = next_anchors(plan, zone), weights.min_stay_s, 0
+    least, infeasible = weights.min_stay_s, 0
     for person in range(len(person_start) - 1):
         start = -float(least)
         for k in range(person_start[person], person_start[person + 1]):
@@ -176,7 +200,7 @@ def draw_choice(
     left, right = distance_km[segment, kind, low], distance_km[segment, kind, low + 1]
     ahead = 0.0
     if p != n:
-        ahead = np.arctan2(xy_m[n, 1] - xy_m[p, 1], xy_m[n, 0] - xy_m[p, 0])
+        ahead = bearing_of(xy_m[n, 0] - xy_m[p, 0], xy_m[n, 1] - xy_m[p, 1])
     return Choice(
         p,
         n,

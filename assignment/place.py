@@ -25,7 +25,7 @@ from assignment.company import (
     read_company,
     same_arrivals,
 )
-from assignment.cost import Curves, Network, Weights, read_only
+from assignment.cost import Curves, Network, Prior, Weights, read_only
 from assignment.distances import group_ranks
 from assignment.itinerary import People, read_people, read_plan, read_prior
 from assignment.kernel import Setting, place_activities
@@ -40,7 +40,6 @@ from assignment.mode import (
     choose_modes,
 )
 from assignment.points import Points, activity_points, crow_fly_m, home_points
-from assignment.ring import Prior
 from assignment.times import CONGESTION, Plan
 from raygen import schema, seeds
 from raygen.city import City

@@ -1,65 +1,27 @@
 """Choice of one zone among rings of candidates; the method is in ``assignment.kernel``."""
 
-from typing import NamedTuple
-
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from assignment.cost import (
-    TURN,
     Choice,
     Curves,
     Float32Array,
     FloatArray,
-    Int32Array,
+    Found,
     Network,
+    Prior,
+    Scratch,
     Weights,
     angle_gap,
-    excess,
+    bearing_of,
+    in_time,
 )
+from assignment.scan import LEAST_LOG, SLACK, everywhere, least_violation
 
-_LEAST_LOG = -40.0  # log probabilities below this are as good as none, and keep costs finite
 _BELOW_ONE = np.nextafter(1.0, 0.0)
-_SLACK = 12.0  # units of γ: a zone left out weighs less than e^-12 of the best
-
-
-class Prior(NamedTuple):
-    """Decoder's zones of each of A activities, in the form of schema.PRIORS."""
-
-    zones: Int32Array
-    """Shape (A, 32)."""
-
-    log_probability: Float32Array
-    log_floor: Float32Array
-
-
-class Scratch(NamedTuple):
-    """Working arrays of one thread."""
-
-    of_prior: npt.NDArray[np.bool_]
-    """Whether a zone is one of the prior's, shape (Z,); left all false."""
-
-    least: FloatArray
-    """Cost of the prior's zones without the angle, shape (32,)."""
-
-    zone: Int32Array
-    cost: FloatArray
-    """Candidates, shape (Z + 32,)."""
-
-
-class Found(NamedTuple):
-    """Candidates met so far."""
-
-    candidates: int
-    best: float
-    """Least cost."""
-
-    fallback: int
-    """Zone of least violation."""
-
-    violation: float
-    """Its seconds."""
+_LINE = 16  # of four-byte numbers in what a processor reads at once
+_BLOCK = 8
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -80,6 +42,23 @@ def ring_start(network: Network, p: int, wanted_km: float) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def touch(network: Network, p: int, wanted_km: float, count: int) -> float:
+    """Read the surroundings of p where its candidates will be, and return a number made of them.
+
+    The matrices are far larger than the caches. Here no read waits for another; the searches that
+    follow, of which each would wait for the one before, then find all of it near.
+    """
+    ring_m, starts, farthest_m = network.ring_m[p], network.starts, network.farthest_m
+    bearing, order, last = network.ring_bearing[p], network.order[p], starts.shape[1] - 2
+    bucket = min(last, int(wanted_km * 1e3 * (last + 1) / farthest_m[p]))
+    middle = int(starts[p, bucket])
+    total = 0.0
+    for at in range(max(0, middle - count), min(len(ring_m), middle + count + _LINE), _LINE):
+        total += ring_m[at] + bearing[at] + order[at]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def nearest(ring_m: Float32Array, start: int, wanted_km: float, count: int) -> int:
     """Return the first of the ``count`` successive places of a ring that are nearest to a distance.
 
@@ -96,138 +75,127 @@ def nearest(ring_m: Float32Array, start: int, wanted_km: float, count: int) -> i
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def add_ring(
-    network: Network,
-    curves: Curves,
-    weights: Weights,
-    choice: Choice,
-    scratch: Scratch,
-    found: Found,
-) -> Found:
-    """Add the zones nearest to d̂ that take the type and are none of the prior's; times unseen.
-
-    The first loop has no branch and reads rows in order: it runs on vectors.
-    """
-    p, kind, wanted, count = choice.previous, choice.type, choice.distance_km, found.candidates
-    ring_m, bearing, order = network.ring_m[p], network.ring_bearing[p], network.order[p]
-    allowed, of_prior, subregion = network.allowed, scratch.of_prior, network.subregion
-    zone_of, cost_of, pull, home = scratch.zone, scratch.cost, curves.pull, subregion[p]
-    many = min(weights.candidates if weights.alpha > 0.0 else len(order), len(order))
-    first = nearest(ring_m, ring_start(network, p, wanted), wanted, many)
-    alpha, beta = weights.alpha, weights.beta if choice.turns else 0.0
-    ahead, angle = choice.ahead, choice.angle
-    metres, directions = ring_m[first : first + many], bearing[first : first + many]
-    costs = cost_of[count : count + many]
-    for i in range(many):
-        turn = abs(directions[i] - ahead)
-        turn = abs(min(turn, TURN - turn) - angle)
-        costs[i] = alpha * abs(metres[i] * 1e-3 - wanted) + beta * turn
-    best, at = found.best, count
-    for i in range(many):
-        zone = order[first + i]
-        cost = cost_of[count + i] - pull[kind, home, subregion[zone]]
-        cost_of[at], zone_of[at] = cost, zone
-        taken = allowed[kind, zone] and not of_prior[zone]
-        at += taken
-        best = min(best, cost) if taken else best
-    return Found(at, float(best), found.fallback, found.violation)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def prior_costs(
+def add_prior(
     network: Network,
     curves: Curves,
     prior: Prior,
     weights: Weights,
     choice: Choice,
-    least: FloatArray,
-) -> None:
-    """Write the costs of the prior's zones, but for the angle, to ``least``; ∞ where not allowed.
+    scratch: Scratch,
+) -> float:
+    """Write the prior's zones and their costs, and mark the zones; return the least cost.
 
-    No branch waits for a distance, so that they are read all at once.
+    The first loop gathers, the second computes: it runs on vectors, which reads at places that are
+    not known before and writes in one loop cannot.
     """
     distance_m, allowed, subregion = network.distance_m, network.allowed, network.subregion
-    zones, log_probability, pull = prior.zones, prior.log_probability, curves.pull
+    zones, pull, xy_m, width = prior.zones, curves.pull, network.xy_m, prior.zones.shape[1]
+    of_prior, zone_of, base = scratch.of_prior, scratch.zone, scratch.base
+    metres, dx, dy = scratch.metres[:width], scratch.dx[:width], scratch.dy[:width]
     k, p, kind, home = choice.row, choice.previous, choice.type, subregion[choice.previous]
-    floor = max(prior.log_floor[k], _LEAST_LOG)
-    for rank in range(zones.shape[1]):
-        zone = max(zones[k, rank], 0)
-        gain = max(log_probability[k, rank], _LEAST_LOG) - floor
-        cost = weights.alpha * abs(distance_m[p, zone] * 1e-3 - choice.distance_km)
-        cost -= weights.gamma * gain + pull[kind, home, subregion[zone]]
-        least[rank] = cost if zones[k, rank] >= 0 and allowed[kind, zone] else np.inf
+    x, y, floor = xy_m[p, 0], xy_m[p, 1], max(prior.log_floor[k], LEAST_LOG)
+    for rank in range(width):
+        known, zone = zones[k, rank] >= 0, max(zones[k, rank], 0)
+        new = known and allowed[kind, zone] and not of_prior[zone]
+        gain = max(prior.log_probability[k, rank], LEAST_LOG) - floor
+        cost = -weights.gamma * gain - pull[kind, home, subregion[zone]]
+        base[rank], zone_of[rank] = cost if new else np.inf, zone
+        of_prior[zone] |= known
+        metres[rank], dx[rank], dy[rank] = distance_m[p, zone], xy_m[zone, 0] - x, xy_m[zone, 1] - y
+    alpha, beta, wanted = weights.alpha, weights.beta if choice.turns else 0.0, choice.distance_km
+    ahead, angle, costs, bases = choice.ahead, choice.angle, scratch.cost[:width], base[:width]
+    for rank in range(width):
+        turn = angle_gap(ahead, bearing_of(dx[rank], dy[rank]), angle)
+        turn = turn if abs(dx[rank]) + abs(dy[rank]) > 0.0 else 0.0
+        costs[rank] = alpha * abs(metres[rank] * 1e-3 - wanted) + beta * turn + bases[rank]
+    return least_of(costs)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def add_prior(
-    network: Network, prior: Prior, weights: Weights, choice: Choice, scratch: Scratch, timed: bool
-) -> Found:
-    """Make candidates of the prior's zones, feasible ones if ``timed``, and mark them all.
+def add_ring(
+    network: Network, curves: Curves, weights: Weights, choice: Choice, scratch: Scratch, first: int
+) -> tuple[int, float]:
+    """Write the zones nearest to d̂ and their costs from place ``first`` of the candidates on.
 
-    Those that are too dear without their angle (``prior_costs``) are no candidates.
+    Zones that do not take the type, and those that the prior has, cost ∞. Returns the number of
+    candidates with those before, and the least cost. Loops as in ``add_prior``.
     """
-    hurried_in, hurried_out = timed and choice.hurried_in, timed and choice.hurried_out
-    free_s, peak_s, to_s, xy_m = network.free_s, network.peak_s, network.to_s, network.xy_m
-    zones, of_prior, least_of = prior.zones, scratch.of_prior, scratch.least
-    zone_of, cost_of = scratch.zone, scratch.cost
-    k, p, n, slack = choice.row, choice.previous, choice.following, _SLACK * weights.gamma
-    count, best, fallback, least = 0, np.inf, p, np.inf
-    for rank in range(zones.shape[1]):
-        zone, cost = zones[k, rank], least_of[rank]
-        if zone < 0 or of_prior[zone]:
-            continue
-        of_prior[zone] = True
-        if cost == np.inf or cost > best + slack:
-            continue
-        over = 0.0
-        if hurried_in:
-            over = excess(free_s[p, zone], peak_s[p, zone], choice.congestion_in, choice.window_in)
-        if hurried_out:
-            free, peak = to_s[n, zone, 0], to_s[n, zone, 1]
-            over += excess(free, peak, choice.congestion_out, choice.window_out)
-        if over < least:
-            least, fallback = over, zone
-        if over <= 0.0:
-            if choice.turns and zone != p:
-                bearing = np.arctan2(xy_m[zone, 1] - xy_m[p, 1], xy_m[zone, 0] - xy_m[p, 0])
-                cost += weights.beta * angle_gap(choice.ahead, bearing, choice.angle)
-            zone_of[count], cost_of[count] = zone, cost
-            best = min(best, cost)
-            count += 1
-    return Found(count, float(best), fallback, float(least))
+    p, kind, wanted = choice.previous, choice.type, choice.distance_km
+    ring_m, bearing, order = network.ring_m[p], network.ring_bearing[p], network.order[p]
+    allowed, of_prior, subregion = network.allowed, scratch.of_prior, network.subregion
+    pull, home, zones = curves.pull, subregion[p], len(network.order)
+    many = min(weights.candidates if weights.alpha > 0.0 else zones, zones)
+    place = nearest(ring_m, ring_start(network, p, wanted), wanted, many)
+    near, zone_of = order[place : place + many], scratch.zone[first : first + many]
+    bases, costs = scratch.base[:many], scratch.cost[first : first + many]
+    for i in range(many):
+        zone = near[i]
+        free = allowed[kind, zone] and not of_prior[zone]
+        bases[i] = -pull[kind, home, subregion[zone]] if free else np.inf
+        zone_of[i] = zone
+    alpha, beta = weights.alpha, weights.beta if choice.turns else 0.0
+    ahead, angle = choice.ahead, choice.angle
+    metres, directions = ring_m[place : place + many], bearing[place : place + many]
+    for i in range(many):
+        turn = angle_gap(ahead, directions[i], angle)
+        costs[i] = alpha * abs(metres[i] * 1e-3 - wanted) + beta * turn + bases[i]
+    return first + many, least_of(costs)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def gather(  # noqa: C901, PLR0912, PLR0915 - calls in this loop are dearer than its length
+def least_of(costs: FloatArray) -> float:
+    """Return the least of some costs; four at a time, as each comparison waits for the last."""
+    a = b = c = d = np.inf
+    whole = len(costs) // 4 * 4
+    for i in range(0, whole, 4):
+        a, b = min(a, costs[i]), min(b, costs[i + 1])
+        c, d = min(c, costs[i + 2]), min(d, costs[i + 3])
+    for i in range(whole, len(costs)):
+        a = min(a, costs[i])
+    return min(min(a, b), min(c, d))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def candidates(
     network: Network,
     curves: Curves,
+    prior: Prior,
     weights: Weights,
     choice: Choice,
     scratch: Scratch,
-    found: Found,
 ) -> Found:
-    """Add the feasible zones on rings round d̂ that are none of the prior's.
+    """Gather the prior's zones and those nearest to d̂; times unseen."""
+    width = prior.zones.shape[1]
+    best = add_prior(network, curves, prior, weights, choice, scratch)
+    count, least = add_ring(network, curves, weights, choice, scratch, width)
+    for rank in range(width):
+        scratch.of_prior[scratch.zone[rank]] = False
+    return Found(count, min(best, least))
 
-    ``found`` are the candidates among the prior's zones. All zones are met unless enough are found.
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def walk(
+    network: Network, curves: Curves, weights: Weights, choice: Choice, scratch: Scratch
+) -> Found:
+    """Gather the one zone of least cost, in rings round d̂ until no other can be less; times unseen.
+
+    Of the ``candidates`` nearest that take the type; of all with α = 0.
     """
     order, ring_m, ring_bearing = network.order, network.ring_m, network.ring_bearing
-    to_s, free_s, peak_s, allowed = network.to_s, network.free_s, network.peak_s, network.allowed
-    subregion, pull, of_prior = network.subregion, curves.pull, scratch.of_prior
-    zone_of, cost_of, alpha, beta = scratch.zone, scratch.cost, weights.alpha, weights.beta
-    count, best, fallback, least = found.candidates, found.best, found.fallback, found.violation
-    p, n, kind, wanted = choice.previous, choice.following, choice.type, choice.distance_km
-    home, zones, slack = subregion[p], order.shape[1], _SLACK * weights.gamma
-    most = 0.0
+    allowed, subregion, pull = network.allowed, network.subregion, curves.pull
+    alpha, beta, best, zone_found = weights.alpha, weights.beta, np.inf, -1
+    p, kind, wanted = choice.previous, choice.type, choice.distance_km
+    home, zones, most, compared = subregion[p], order.shape[1], 0.0, 0
     for region in range(pull.shape[2]):
         most = max(most, pull[kind, home, region])
-    limit, compared = (weights.candidates if alpha > 0.0 else zones), 0
+    limit = weights.candidates if alpha > 0.0 else zones
     right = ring_start(network, p, wanted)
     left = right - 1
     inner = wanted - ring_m[p, left] * 1e-3 if left >= 0 else np.inf
     outer = ring_m[p, right] * 1e-3 - wanted if right < zones else np.inf
     while compared < limit:
         gap = min(inner, outer)
-        if alpha * gap - most > best + slack or gap == np.inf:
+        if gap == np.inf or alpha * gap - most > best:
             break
         if inner <= outer:
             at = left
@@ -238,30 +206,30 @@ def gather(  # noqa: C901, PLR0912, PLR0915 - calls in this loop are dearer than
             right += 1
             outer = ring_m[p, right] * 1e-3 - wanted if right < zones else np.inf
         zone = order[p, at]
-        if not allowed[kind, zone] or of_prior[zone]:
-            continue
-        cost = alpha * gap - pull[kind, home, subregion[zone]]
-        if choice.turns and zone != p:
-            cost += beta * angle_gap(choice.ahead, ring_bearing[p, at], choice.angle)
-        compared += 1
-        if cost > best + slack:  # it has no chance, feasible or not
-            continue
-        over = 0.0
-        if choice.hurried_in:
-            free, peak = free_s[p, zone], peak_s[p, zone]
-            over = excess(free, peak, choice.congestion_in, choice.window_in)
-        if choice.hurried_out and over <= least:
-            free, peak = to_s[n, zone, 0], to_s[n, zone, 1]
-            over += excess(free, peak, choice.congestion_out, choice.window_out)
-        if over < least:
-            least, fallback = over, zone
-        if over <= 0.0:
-            zone_of[count], cost_of[count] = zone, cost
-            best = min(best, cost)
-            count += 1
+        if allowed[kind, zone]:
+            compared += 1
+            cost = alpha * gap - pull[kind, home, subregion[zone]]
+            if choice.turns and zone != p:
+                cost += beta * angle_gap(choice.ahead, ring_bearing[p, at], choice.angle)
+            if cost < best:
+                best, zone_found = cost, zone
+    scratch.zone[0], scratch.cost[0] = zone_found, best
+    return Found(1, float(best))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def only_feasible(
+    network: Network, weights: Weights, choice: Choice, scratch: Scratch, found: Found
+) -> Found:
+    """Set the costs of candidates to ∞ whose trips do not fit their windows."""
+    zone_of, cost_of, best = scratch.zone, scratch.cost, np.inf
+    for i in range(found.candidates):
+        cost = cost_of[i]
+        if cost > best + SLACK * weights.gamma or not in_time(network, choice, zone_of[i]):
+            cost_of[i] = np.inf
         else:
-            compared -= 1
-    return Found(count, float(best), fallback, float(least))
+            best = min(best, cost)
+    return Found(found.candidates, float(best))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -277,48 +245,47 @@ def choose(
 
     Few zones are out of reach, and to look at the times of all candidates is to wait for memory. So
     the zone is drawn without; where it turns out infeasible, it is drawn again among the feasible
-    ones, with what is left of the draw. P(z) is w(z)/W + (W − W_f)/W · w(z)/W_f = w(z)/W_f.
+    candidates, with what is left of the draw. P(z) is w(z)/W + (W − W_f)/W · w(z)/W_f = w(z)/W_f.
+    Where none is feasible, all zones of the city are candidates.
     """
-    draw, zone, fits = choice.draw, choice.previous, False
-    # At γ = 0 the walk of ``gather`` ends early, and is as fast with the times.
-    for timed in (weights.gamma <= 0.0, True):
-        found = Found(0, np.inf, choice.previous, np.inf)
-        if weights.gamma > 0.0:
-            prior_costs(network, curves, prior, weights, choice, scratch.least)
-            found = add_prior(network, prior, weights, choice, scratch, timed)
-        if timed:
-            found = gather(network, curves, weights, choice, scratch, found)
-        else:
-            found = add_ring(network, curves, weights, choice, scratch, found)
-        if weights.gamma > 0.0:
-            for rank in range(prior.zones.shape[1]):
-                known = prior.zones[choice.row, rank]
-                if known >= 0:
-                    scratch.of_prior[known] = False
-        zone, fits = found.fallback, False
-        if found.candidates > 0:
-            at, draw = pick(scratch.cost, found.candidates, found.best, weights.gamma, draw)
-            zone = scratch.zone[at]
-            fits = timed or in_time(network, choice, zone)
-        if fits:
-            break
-    return zone, fits
+    gamma = weights.gamma
+    if gamma > 0.0:
+        scratch.over[0] = touch(network, choice.previous, choice.distance_km, weights.candidates)
+        found = candidates(network, curves, prior, weights, choice, scratch)
+    else:
+        found = walk(network, curves, weights, choice, scratch)
+    draw = choice.draw
+    if found.best < np.inf:
+        at, draw = pick(scratch.cost, found.candidates, found.best, gamma, draw)
+        if in_time(network, choice, scratch.zone[at]):
+            return scratch.zone[at], True
+    return choose_in_time(network, curves, prior, weights, choice, scratch, draw)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def in_time(network: Network, choice: Choice, zone: int) -> bool:
-    """Return whether the trips to and from a zone fit their windows."""
-    p, n, over = choice.previous, choice.following, 0.0
-    if choice.hurried_in:
-        free, peak = network.free_s[p, zone], network.peak_s[p, zone]
-        over += excess(free, peak, choice.congestion_in, choice.window_in)
-    if choice.hurried_out:
-        free, peak = network.to_s[n, zone, 0], network.to_s[n, zone, 1]
-        over += excess(free, peak, choice.congestion_out, choice.window_out)
-    return over <= 0.0
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def choose_in_time(  # noqa: PLR0913, PLR0917 - those of ``choose``, and what is left of its draw
+    network: Network,
+    curves: Curves,
+    prior: Prior,
+    weights: Weights,
+    choice: Choice,
+    scratch: Scratch,
+    draw: float,
+) -> tuple[int, bool]:
+    """Return the zone of an activity of which some candidates are too far, and whether it fits."""
+    found = Found(0, np.inf)
+    if weights.gamma > 0.0:
+        found = candidates(network, curves, prior, weights, choice, scratch)
+        found = only_feasible(network, weights, choice, scratch, found)
+    if found.best == np.inf:
+        found = everywhere(network, curves, prior, weights, choice, scratch)
+    if found.best == np.inf:
+        return least_violation(scratch.over, len(network.order), choice.previous), False
+    at, _ = pick(scratch.cost, found.candidates, found.best, weights.gamma, draw)
+    return scratch.zone[at], True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def pick(
     cost: FloatArray, count: int, least: float, temperature: float, draw: float
 ) -> tuple[int, float]:
@@ -332,18 +299,47 @@ def pick(
         while cost[at] > least:
             at += 1
         return at, draw
-    rate, total = 1.0 / temperature, 0.0
+    rate, total, whole = 1.0 / temperature, 0.0, count // _BLOCK
+    weight = cost[:count]
     for i in range(count):
-        cost[i] = falling((cost[i] - least) * rate)
-    for i in range(count):
-        total += cost[i]
-        cost[i] = total
-    target, at, before = draw * total, 0, 0.0
-    while at < count - 1 and cost[at] <= target:
-        before = cost[at]
-        at += 1
-    width = cost[at] - before
-    return at, min((target - before) / width, _BELOW_ONE) if width > 0.0 else 0.0
+        weight[i] = falling((weight[i] - least) * rate)
+    for block in range(whole):
+        total += block_sum(weight, block)
+    for i in range(whole * _BLOCK, count):
+        total += weight[i]
+    at, before = reach(weight, draw * total)
+    return at, max(0.0, min((draw * total - before) / weight[at], _BELOW_ONE))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def reach(weight: FloatArray, target: float) -> tuple[int, float]:
+    """Return the first index up to which the weights sum to more than a target, and the sum before.
+
+    By blocks first, as a sum of one weight after another waits for each addition. Where rounding
+    leaves the target beyond the last, it is the last weight above zero.
+    """
+    whole, before, block, last = len(weight) // _BLOCK, 0.0, 0, 0
+    while block < whole:
+        after = before + block_sum(weight, block)
+        if after > target:
+            break
+        before = after
+        block += 1
+    for at in range(block * _BLOCK, len(weight)):
+        if before + weight[at] > target:
+            return at, before
+        before += weight[at]
+    for at in range(len(weight)):
+        last = at if weight[at] > 0.0 else last
+    return last, before - weight[last]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def block_sum(weight: FloatArray, block: int) -> float:
+    """Return the sum of eight weights."""
+    i = block * _BLOCK
+    left = (weight[i] + weight[i + 1]) + (weight[i + 2] + weight[i + 3])
+    return left + ((weight[i + 4] + weight[i + 5]) + (weight[i + 6] + weight[i + 7]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -361,4 +357,4 @@ def falling(x: float) -> float:
     power *= power
     power *= power
     power *= power
-    return power if x < _SLACK else 0.0
+    return power if x < SLACK else 0.0

@@ -3,7 +3,7 @@
 The population of a zone is a control, met by the fit. Where a run is refined to flows with
 ``assignment.refinement.origins``, a household of a sub-region that has too many people for the
 flows moves with the chance that leaves the right number, to one that has too few: as few move as
-can. Its zone there is drawn in proportion to the zones' households. Who a household is does not change.
+can. Its zone there is drawn in proportion to the zones' households. Who it is does not change.
 """
 
 from dataclasses import dataclass

@@ -22,9 +22,11 @@ sys.path[0] = str(Path(__file__).parents[1])
 
 import placing  # noqa: E402
 
+from actors.calibration import activity_types  # noqa: E402
 from assignment.anchors import anchor_tables  # noqa: E402
+from assignment.frequencies import Round, compare  # noqa: E402
 from assignment.place import place  # noqa: E402
-from assignment.refinement import Round, apply, compare, refine  # noqa: E402
+from assignment.refinement import Refined, apply, refine  # noqa: E402
 from raygen import seeds  # noqa: E402
 from raygen.cities.los_angeles.pois import pois_of  # noqa: E402
 from raygen.cities.placement import region_table  # noqa: E402
@@ -43,10 +45,11 @@ from raygen.flow_target import (  # noqa: E402
     write_target,
 )
 from raygen.flows import chosen, gravity_by_subregion, halves, sample_floor  # noqa: E402
-from raygen.population.fit import fit_city  # noqa: E402
+from raygen.population.fit import PopulationFit, fit_city  # noqa: E402
 from raygen.population.sample import sample_index  # noqa: E402
 from raygen.results import Results, Row  # noqa: E402
 from raygen.roads import RoadGraph, cch_matrix, strong_components  # noqa: E402
+from raygen.stages.homes import HomeMoves, home_moves, move_homes  # noqa: E402
 from raygen.stages.populate import populate  # noqa: E402
 from raygen.survey import CHILD_ROW, expand, read_survey  # noqa: E402
 from raygen.taxonomy import JOB_KINDS, SCHOOL, WORK  # noqa: E402
@@ -321,10 +324,14 @@ def survey_days(persons: pa.Table) -> pa.Table:
     return placing.plan_table(rows)
 
 
-def sample_of(city: City, persons: int) -> list[placing.Shard]:
+def sample_of(
+    city: City, fit: PopulationFit, persons: int, seed: int, moves: HomeMoves | None = None
+) -> list[placing.Shard]:
     """Return one shard of people with days and without a prior: DataFusion's Algorithm 3 alone."""
-    fit = fit_city(city, 0)
-    households, people = populate(fit, sample_index(fit, persons, 0, 10 * persons), 0, city, 0)
+    index = sample_index(fit, persons, seed, 10 * persons)
+    households, people = populate(fit, index, 0, city, seed)
+    if moves is not None:
+        households = move_homes(households, city, moves, seed)
     plans = survey_days(people)
     none = np.full((len(plans), 32), -1)
     priors = placing.prior_table(none, np.zeros((len(plans), 32)), np.zeros(len(plans)))
@@ -356,55 +363,86 @@ def rows_of(case: str, number: Round, n: int, floors: dict[str, float]) -> list[
     ]  # fmt: skip
 
 
+def type_rows(refined: Refined, target: FlowTarget, n: int) -> list[Row]:
+    """Return what refinement moved by activity type; the target counts all types as one."""
+    found = activity_types(refined, target)
+    return [
+        Row(case=f"by type: {word}", metric="share of trips moved", value=each["moved"], n=n)
+        for word, each in found.items() if each["trips_before"] >= 100
+    ]  # fmt: skip
+
+
 def main() -> None:
     """Build, refine, and write the results."""
     persons = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     home = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "runs/la_basin"
     city = open_city(str(build(DATA / "la_basin", home)))
-    target = read_target(home / OD_FILE, city)
-    sample, config = sample_of(city, persons), AssignmentConfig(gamma=0.0)
+    target, fit = read_target(home / OD_FILE, city), fit_city(city, 0)
+    sample, config = sample_of(city, fit, persons, 0), AssignmentConfig(gamma=0.0)
     tables = anchor_tables(city)
-    refined = refine(sample, city, tables, config, target, RefinementConfig(), 0)
-    size, n = SUBREGIONS, sample[0][1].num_rows
-    person, *ends = trips_of(sample, city, apply(tables, refined, city), config, target, 0)
+    n = sample[0][1].num_rows
     base = compare(target.subregion, gravity_by_subregion(target, city))
-    floors = {
-        "cosine": sample_floor(target.subregion, len(person), True),
-        "cosine_without_diagonal": sample_floor(target.subregion, len(person), False),
-        "gravity cosine": base.cosine, "gravity common_part": base.common_part,
-        "gravity cosine_without_diagonal": base.cosine_without_diagonal,
-        "gravity given_origins": base.given_origins,
-    }  # fmt: skip
-    rows = rows_of("before refinement", refined.history[0], n, floors)
-    rows += rows_of(
-        f"after refinement (round {refined.best})", refined.history[refined.best], n, floors
-    )
-    fresh = trips_of(sample, city, apply(tables, refined, city), config, target, 1)
-    again = compare(target.subregion, region_matrix(fresh[1], fresh[2], size))
-    rows += rows_of("after refinement, other draws", again, n, floors)
-    rows.append(
-        Row(case="after refinement", metric="two halves of the persons",
-            value=halves(person, *ends, size, True), n=n)
-    )  # fmt: skip
-    rows += [
-        Row(case=f"round {k}", metric=name, value=getattr(r, name), n=n)
-        for k, r in enumerate(refined.history) for name in ("cosine", "given_origins", "largest_gap")
-    ]  # fmt: skip
+    rows: list[Row] = []
+    for origins in (False, True):
+        settings = RefinementConfig(origins=origins)
+        refined = refine(sample, city, tables, config, target, settings, 0)
+        new, said = apply(tables, refined, city), ", origins too" if origins else ""
+        moves = home_moves(city, refined.homes) if origins else None
+        others = sample_of(city, fit, persons, 1, moves)
+        person, *ends = trips_of(others, city, new, config, target, 1)
+        floors = {
+            "cosine": sample_floor(target.subregion, len(person), True),
+            "cosine_without_diagonal": sample_floor(target.subregion, len(person), False),
+            "gravity cosine": base.cosine, "gravity common_part": base.common_part,
+            "gravity cosine_without_diagonal": base.cosine_without_diagonal,
+            "gravity given_origins": base.given_origins,
+        }  # fmt: skip
+        if not origins:
+            rows += rows_of("before refinement", refined.history[0], n, floors)
+        best = refined.history[refined.best]
+        rows += rows_of(f"after refinement{said} (round {refined.best})", best, n, floors)
+        again = compare(target.subregion, region_matrix(*ends, SUBREGIONS))
+        rows += rows_of(f"after refinement{said}, other people and draws", again, n, floors)
+        halved = halves(person, *ends, SUBREGIONS, True)
+        rows.append(
+            Row(
+                case=f"after refinement{said}",
+                metric="two halves of the persons",
+                value=halved,
+                n=n,
+            )
+        )
+        if moves is not None:
+            left = float(moves.moved @ shares_of_homes(city))
+            rows.append(Row(case=f"after refinement{said}", metric="households moved", value=left))
+        rows += type_rows(refined, target, n) if not origins else []
+        rows += [
+            Row(case=f"round {k}{said}", metric=name, value=getattr(r, name), n=n)
+            for k, r in enumerate(refined.history) for name in ("cosine", "given_origins", "largest_gap")
+        ]  # fmt: skip
     results = Results(
         name="od-refinement", command=re.sub(r"\s+", " ", f"python tests/bench/la_basin.py {persons}"),
         data="data/la_basin, sub-network 1: flows calibrated by their source; population observed "
         "(tracts); jobs from the flows' destinations; days: Czech survey, observed", rows=rows,
         notes=[
             f"Vehicle trips of 6 to 12 h over eight sub-regions; {len(person):,} trips of the sample.",
+            "The source has flows of sub-network 1 alone, none of the other five.",
             "Gates are left out: trips from, to and through other places are not the people's.",
             "Jobs follow the flows' column sums, which the gravity baseline has exactly as well, with "
-            "the row sums, which the sample has not: its homes are the tracts'.",
-            "given_origins: the target's rows scaled to the sample's, as refinement moves no home.",
-            "The best round is chosen on the sample that it is refined on: 'other draws' is the "
-            "figure to take.",
+            "the row sums; the homes are the tracts', which the sample keeps unless origins move.",
+            "given_origins: the target's rows scaled to the sample's.",
+            "The best round is chosen on the sample that it is refined on: 'other people and draws' is "
+            "the figure to take: another sample of the population, its homes moved, placed with "
+            "another seed.",
         ],
     )  # fmt: skip
     sys.stdout.write(f"{results.write(ROOT / 'docs/results/od-refinement.json')}\n")
+
+
+def shares_of_homes(city: City) -> np.ndarray:
+    """Return the share of households by sub-region."""
+    here = np.bincount(city.subregion, city.households, SUBREGIONS)
+    return here / here.sum()
 
 
 if __name__ == "__main__":
