@@ -124,6 +124,16 @@ def runs(
     return code, start, int((order[:, -1] >= entries).sum())
 
 
+def by_slot(days: Days) -> Days:
+    """Return days with an entry for each of the 48 slots, as UniMob has them, not each arrival."""
+    region = expand(days)
+    slot = np.broadcast_to(np.arange(PLAN_SLOTS, dtype=np.int8), region.shape).copy()
+    slots = np.where(days.slot < 0, PLAN_SLOTS, days.slot).astype(np.int64)
+    entry = (slots[:, :, None] <= np.arange(PLAN_SLOTS)).sum(axis=1).clip(min=1) - 1
+    kind = np.take_along_axis(days.kind, entry, axis=1)
+    return Days(region, slot, kind, days.cut, days.begins)
+
+
 def expand(days: Days) -> npt.NDArray[np.int32]:
     """Return the region under way in each of the 48 slots, shape (N, 48); undoes ``runs``."""
     clock = np.arange(PLAN_SLOTS)

@@ -9,6 +9,8 @@ radius     radius of gyration over the 48 slots: 500 m bins to 25 km, and more
 locations  different regions of a day ("LocNum"): 1 to 19, and 20 or more
 g_rank     share of slots in the k-th most visited region, k = 1…100, each side by its own ranking,
            as two distributions over ranks
+r_rank     the same for k = 1…50 among days from one start region, as the mean of the start regions,
+           by their days; of each as many days on both sides, and five at least
 g_region   share of slots in each of the 100 regions most visited in the reference, and in the rest;
            harder than the paper's: the regions themselves must agree
 """
@@ -21,9 +23,10 @@ from raygen.metrics import jsd
 FloatArray = npt.NDArray[np.float64]
 Clock = npt.NDArray[np.int32]
 
-QUANTITIES = ("distance", "radius", "locations", "g_rank", "g_region")
+QUANTITIES = ("distance", "radius", "locations", "g_rank", "r_rank", "g_region")
 
 _RANKS = 100
+_ORIGIN_RANKS, _ORIGIN_DAYS = 50, 5
 
 
 def mobility_divergences(real: Clock, generated: Clock, xy: FloatArray) -> dict[str, float]:
@@ -46,9 +49,37 @@ def mobility_divergences(real: Clock, generated: Clock, xy: FloatArray) -> dict[
         "radius": [_histogram(gyration(days, xy), 500.0, 50) for days in (real, generated)],
         "locations": [_histogram(locations(days) - 1, 1.0, 19) for days in (real, generated)],
         "g_rank": [np.sort(count)[::-1][:_RANKS] for count in visits],
+        "r_rank": list(origin_ranks(real, generated)),
         "g_region": [np.append(count[top], count.sum() - count[top].sum()) for count in visits],
     }
     return {name: jsd(*pair) for name, pair in pairs.items()}
+
+
+def origin_ranks(real: Clock, generated: Clock) -> tuple[FloatArray, FloatArray]:
+    """Return the share of slots in the k-th most visited region of a start region, k = 1…50.
+
+    Parameters
+    ----------
+    real, generated
+        Region row of each slot, shapes (N, 48) and (M, 48); a day's first is its start.
+
+    Returns
+    -------
+    shares
+        Of both sides, shape (50,) each: the mean over start regions that both have five days of,
+        weighted by the days that are compared. Uniform where there is no such region.
+    """
+    total = np.full((2, _ORIGIN_RANKS), 1e-12)
+    both = np.intersect1d(real[:, 0], generated[:, 0])
+    for origin in both.tolist():
+        sides = [days[days[:, 0] == origin] for days in (real, generated)]
+        count = min(len(side) for side in sides)
+        if count < _ORIGIN_DAYS:
+            continue
+        for side, days in enumerate(sides):
+            visits = np.sort(np.unique(days[:count], return_counts=True)[1])[::-1][:_ORIGIN_RANKS]
+            total[side, : len(visits)] += visits
+    return total[0] / total[0].sum(), total[1] / total[1].sum()
 
 
 def moves(days: Clock, xy: FloatArray) -> FloatArray:

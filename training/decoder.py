@@ -107,7 +107,7 @@ def fit_regions(
         torch.manual_seed(int(seeds.stream(seed, "decoder-start").integers(2**31)))
         decoder = SpatialDecoder(config)
     batches = _Batches(latents, labels, regions, how)
-    _start(decoder, _prototypes(regions, latents, labels, encoder), batches, seed)
+    _start(decoder, prototypes(regions, latents, labels, encoder), batches, seed)
     _descend(decoder, batches, seed)
     return decoder.eval()
 
@@ -145,7 +145,7 @@ def save_decoder(decoder: SpatialDecoder, weights: Path, provenance: dict[str, s
     return directory
 
 
-def _prototypes(
+def prototypes(
     regions: Regions, latents: torch.Tensor, labels: torch.Tensor, encoder: SpatialEncoder
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each region's mean latent and log prior; where unseen, the latent of it alone."""

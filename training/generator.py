@@ -2,7 +2,8 @@
 
 Differences from the paper: diffusion steps are drawn evenly over the log signal-to-noise ratio that
 sampling visits (λ from −4 to λ_0) and not evenly over t, two thirds of which are pure noise with
-β to 0.1; M and D are blurred as a planner's are (``training.conditions``).
+β to 0.1; M and D are blurred as a planner's are (``training.conditions``); with ``placed`` latents
+carry displacements, and in a third of the days it is not said how far out they start.
 """
 
 import itertools
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 
 from raygen import checkpoints, seeds
 from raygen.config import ComputeConfig
-from raygen.mobility import Days
+from raygen.mobility import Days, Regions
 from raygen.models.diffusion import LOG_SNR_FIRST, add_noise, log_snr, signal
+from raygen.models.frames import centrality, centre_of_mass, displacements, frames
 from raygen.models.generator import DiT, DiTConfig
 from raygen.models.spatial import SpatialEncoder, load_encoder
 from training.conditions import TRAINING, semantic_plan, temporal_plan
@@ -28,10 +30,13 @@ from training.decoder import encode_days
 from training.loop import fit
 from training.mobility_card import write_card, write_curve
 from training.mobility_data import CityDays, MobilityData, read_cities
+from training.place_decoder import padded
 from training.recipe import Recipe
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+_UNSAID = 1 / 3  # share of days that are not said how far out they start: the pipeline's are not
 
 
 class GeneratorRecipe(Recipe):
@@ -67,8 +72,8 @@ class GeneratorObjective(nn.Module):
         Parameters
         ----------
         batch
-            ``latents`` and ``noise`` (B, K, D), ``start`` (B, 14), ``temporal`` (B, K, 48),
-            ``semantic`` (B, K, 14), ``length`` (B,), ``step`` (B,).
+            ``latents`` and ``noise`` (B, K, W), ``start`` (B, 14), ``far`` (B,; NaN if not said),
+            ``temporal`` (B, K, 48), ``semantic`` (B, K, 14), ``length`` (B,), ``step`` (B,).
         progress
             Share of the training that is done; not used.
         """
@@ -77,7 +82,9 @@ class GeneratorObjective(nn.Module):
         mask = torch.arange(x0.shape[1], device=x0.device) < batch["length"][:, None]
         kept: Tensor = self.signal[batch["step"]]  # pyright: ignore[reportIndexIssue]
         noisy = add_noise(x0, batch["noise"], kept)
-        given = self.network.condition(batch["start"], batch["temporal"], batch["semantic"])
+        given = self.network.condition(
+            batch["start"], batch["temporal"], batch["semantic"], batch["far"]
+        )
         found = self.network(noisy, batch["step"], given, mask)
         error = (found - x0).square().mean(dim=2)[mask].mean()
         return {"total": error}
@@ -89,7 +96,7 @@ class LatentDays:
 
     city: CityDays
     latents: FloatArray
-    """Shape (N, K, D), zero beyond a day's end."""
+    """Shape (N, K, W), zero beyond a day's end."""
     validation_latents: FloatArray
 
 
@@ -166,9 +173,11 @@ def bucket_rows(days: Days) -> list[IntArray]:
 def conditions(
     city: CityDays, days: Days, rng: np.random.Generator
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Return ``start``, ``temporal``, ``semantic`` and ``length`` of days, blurred for training."""
+    """Return ``start``, ``far``, ``temporal``, ``semantic``, ``length`` of days for training."""
     poi = city.regions.poi
+    far = start_centrality(city.regions, days)
     return {
+        "far": np.where(rng.random(len(far)) < _UNSAID, np.float32(np.nan), far),
         "start": poi[days.region[:, 0]],
         "temporal": temporal_plan(days, TRAINING, rng),
         "semantic": semantic_plan(days, poi, city.typical_of(days), TRAINING, rng),
@@ -176,13 +185,19 @@ def conditions(
     }
 
 
-def latent_days(city: CityDays, encoder: SpatialEncoder) -> LatentDays:
-    """Encode a city's days."""
-    return LatentDays(
-        city,
-        _padded(city, city.train, encoder),
-        _padded(city, city.validation, encoder),
-    )
+def latent_days(city: CityDays, encoder: SpatialEncoder, *, placed: bool) -> LatentDays:
+    """Encode a city's days, with displacements where ``placed``."""
+    parts: list[FloatArray] = []
+    for days in (city.train, city.validation):
+        latents = padded_latents(city.regions, days, encoder)
+        moves = displacements(city.regions, days.region) if placed else latents[..., :0]
+        parts.append(np.concatenate([latents, moves], axis=2))
+    return LatentDays(city, *parts)
+
+
+def start_centrality(regions: Regions, days: Days) -> FloatArray:
+    """Return how far out each day starts, shape (N,); ``raygen.models.frames.centrality``."""
+    return centrality(frames(regions.xy[days.region[:, 0]], centre_of_mass(regions)))
 
 
 def train(
@@ -211,7 +226,7 @@ def train(
     shape = recipe.model.model_copy(
         update={"latent": encoder.config.latent, "encoder_digest": digest}
     )
-    held = tuple(latent_days(city, encoder) for city in cities)
+    held = tuple(latent_days(city, encoder, placed=shape.placed) for city in cities)
     task = GeneratorTask(shape, held, recipe.batch, recipe.batches, recipe.seed)
     result = fit(task, recipe.loop, output, resume, address)
     tensors = {name.removeprefix("network."): value for name, value in result.tensors.items()}
@@ -231,11 +246,9 @@ def train(
     return output
 
 
-def _padded(city: CityDays, days: Days, encoder: SpatialEncoder) -> FloatArray:
-    flat = encode_days(city.regions, days, encoder)[0].numpy()
-    padded = np.zeros((*days.region.shape, flat.shape[1]), dtype=np.float32)
-    padded[days.region >= 0] = flat
-    return padded
+def padded_latents(regions: Regions, days: Days, encoder: SpatialEncoder) -> FloatArray:
+    """Return the encoder's latents of days, shape (N, K, D), zero beyond a day's end."""
+    return padded(days, encode_days(regions, days, encoder)[0].numpy())
 
 
 def _steps(total: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -3,13 +3,14 @@
 In: noisy latents x_t of a day, the diffusion step t, the POI distribution of the start region r0,
 and the travel plan (M, D) of each arrival. Out: x_0. UniMob section 3.4, Eq. 6–10, Fig. 5,
 arXiv:2602.19694. Where ours differs: a sequence holds arrivals, not clock slots, so M is a
-distribution over 48 slots for each arrival; r0 is given by its POI distribution, so that the
-network knows no city; the modulation is computed for each arrival, from its own M' and D'; the
-modulation starts at zero (adaLN-Zero, Peebles and Xie, ICCV 2023), all else at Xavier.
+distribution over 48 slots for each arrival; r0 is given by its POI distribution and by how far out
+it lies, so that the network knows no city; with ``placed`` the latents carry the displacement
+channels of ``raygen.models.frames``; the modulation is computed for each arrival, from its own M'
+and D'; the modulation starts at zero (adaLN-Zero, Peebles and Xie, ICCV 2023), all else at Xavier.
 """
 
 # Shape suffixes: B = batch (day sequences), K = arrivals, D = latent width, S = 48 slots,
-# C = 14 POI categories, H = heads, E = width of a head.
+# C = 14 POI categories, H = heads, E = width of a head, W = channels of a latent.
 
 import math
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from raygen import checkpoints
 from raygen.config import ComputeConfig, GeneratorConfig, Section
 from raygen.errors import WeightsError
+from raygen.models.frames import CHANNELS
 from raygen.models.spatial import SpatialConfig, fill, log_shares
 from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES
 
@@ -49,8 +51,16 @@ class DiTConfig(Section):
     max_arrivals: Annotated[int, Field(ge=2, le=96)] = 16
     """Longest sequence K, the start included."""
 
+    placed: bool = False
+    """Whether latents carry displacements behind the encoder's D channels."""
+
     encoder_digest: str = ""
     """SHA-256 of the encoder's weights that made the latents."""
+
+    @property
+    def channels(self) -> int:
+        """Channels W of a latent as the network sees it."""
+        return self.latent + (CHANNELS if self.placed else 0)
 
 
 class _Attention(nn.Module):
@@ -105,16 +115,17 @@ class DiT(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
-        D, C = config.latent, len(POI_CATEGORIES)
-        self.embed_x = nn.Linear(D, D)
+        D, C, W = config.latent, len(POI_CATEGORIES), config.channels
+        self.embed_x = nn.Linear(W, D)
         self.embed_start = nn.Sequential(nn.Linear(C, D), nn.SiLU(), nn.Linear(D, D))
         self.embed_M = nn.Sequential(nn.Linear(PLAN_SLOTS, D), nn.SiLU(), nn.Linear(D, D))
         self.embed_D = nn.Sequential(nn.Linear(C, D), nn.SiLU(), nn.Linear(D, D))
+        self.embed_far = nn.Linear(2, D)
         self.embed_t = nn.Sequential(nn.Linear(D, D), nn.SiLU(), nn.Linear(D, D))
         blocks = [DiTBlock(config) for _ in range(config.blocks)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(D)
-        self.out = nn.Linear(D, D)
+        self.out = nn.Linear(D, W)
         orders = torch.arange(config.max_arrivals, dtype=torch.float32)
         self.register_buffer("place", _waves(orders, D, 100.0), persistent=False)
         self._initialise(blocks)
@@ -130,10 +141,24 @@ class DiT(nn.Module):
             nn.init.zeros_(block.cross_attention.out.weight)
         nn.init.zeros_(self.out.weight)
 
-    def condition(self, start_BC: Tensor, M_BKS: Tensor, D_BKC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return r0' + M' + D' and M', each (B, K, D): what does not change from step to step."""
+    def condition(
+        self, start_BC: Tensor, M_BKS: Tensor, D_BKC: Tensor, far_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return r0' + M' + D' and M', each (B, K, D): what does not change from step to step.
+
+        Parameters
+        ----------
+        start_BC, M_BKS, D_BKC
+            POI distributions of the start regions, and the travel plans.
+        far_B
+            How far out the start regions lie (``frames.centrality``); NaN, or None for all, where
+            it is not known.
+        """
         M_BKD = self.embed_M(M_BKS)
-        start_BD = self.embed_start(log_shares(start_BC))
+        far_B = torch.full_like(start_BC[:, 0], torch.nan) if far_B is None else far_B
+        known_B = ~far_B.isnan()
+        far_B2 = torch.stack([far_B.nan_to_num(), known_B.to(far_B.dtype)], dim=1)
+        start_BD = self.embed_start(log_shares(start_BC)) + self.embed_far(far_B2)
         D_BKD = self.embed_D(log_shares(D_BKC))
         return M_BKD + D_BKD + start_BD[:, None, :], M_BKD
 
@@ -145,7 +170,7 @@ class DiT(nn.Module):
         Parameters
         ----------
         x_BKD
-            Noisy latents, shape (B, K, D), K at most ``max_arrivals``; entry 0 is the start.
+            Noisy latents, shape (B, K, W), K at most ``max_arrivals``; entry 0 is the start.
         t_B
             Diffusion steps, 0 … ``diffusion_steps`` − 1; shape (B,) or (1,).
         given
@@ -156,7 +181,7 @@ class DiT(nn.Module):
         Returns
         -------
         x0
-            Shape (B, K, D).
+            Shape (B, K, W).
         """
         sum_BKD, M_BKD = given
         wave_BD = _waves(t_B.float(), self.config.latent, 10_000.0)

@@ -10,7 +10,7 @@ import torch
 
 from raygen import schema, seeds
 from raygen.models.diffusion import sample, sampling_steps
-from raygen.models.generator import DiT, Generator
+from raygen.models.generator import Generator
 from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES
 
 FloatArray = npt.NDArray[np.float32]
@@ -27,6 +27,8 @@ class Sequences:
 
     start: FloatArray
     """POI distribution of the start region, shape (N, 14)."""
+    far: FloatArray
+    """How far out the start region lies, NaN where that is not known, shape (N,)."""
     temporal: FloatArray
     """M, shape (N, K, 48)."""
     semantic: FloatArray
@@ -50,8 +52,9 @@ def denoise(plans: pa.Table, generator: Generator, seed: int) -> FloatArray:
     Returns
     -------
     latents
-        Shape (A, D), standardised. Zero, the mean latent, for the only row of a day at home and
-        for rows beyond the network's longest sequence; the latter are counted in the log.
+        Shape (A, D), standardised, without displacements: places are the assignment's. Zero, the
+        mean latent, for the only row of a day at home and for rows beyond the network's longest
+        sequence; the latter are counted in the log.
     """
     schema.check(plans, schema.PLANS, "plans")
     width, longest = generator.network.config.latent, generator.network.config.max_arrivals
@@ -75,10 +78,14 @@ def denoise(plans: pa.Table, generator: Generator, seed: int) -> FloatArray:
             held = np.arange(entries) < length[mine[rows], None]
             index = np.where(held, index, first[mine[rows], None])
             days = Sequences(
-                semantic[index[:, 0]], temporal[index], semantic[index], held.sum(axis=1)
+                start=semantic[index[:, 0]],
+                far=np.full(len(rows), np.nan, dtype=np.float32),
+                temporal=temporal[index],
+                semantic=semantic[index],
+                length=held.sum(axis=1),
             )
             found = generate(generator, days, draws[:, rows, :entries])
-            latents[index[held]] = found[held]
+            latents[index[held]] = found[held, :width]
     return latents
 
 
@@ -92,12 +99,12 @@ def generate(generator: Generator, days: Sequences, noise: FloatArray) -> FloatA
     days
         N day sequences of K entries.
     noise
-        Standard normals, shape (1, N, K, D), or (1 + steps, N, K, D) for the sampler ``ddpm``.
+        Standard normals, shape (1, N, K, W), or (1 + steps, N, K, W) for the sampler ``ddpm``.
 
     Returns
     -------
     latents
-        Shape (N, K, D); what stands beyond a day's length is arbitrary.
+        Shape (N, K, W); what stands beyond a day's length is arbitrary.
     """
     network, config = generator.network, generator.config
     device = next(network.parameters()).device
@@ -107,6 +114,7 @@ def generate(generator: Generator, days: Sequences, noise: FloatArray) -> FloatA
             torch.from_numpy(days.start).to(device),
             torch.from_numpy(days.temporal).to(device),
             torch.from_numpy(days.semantic).to(device),
+            torch.from_numpy(days.far).to(device),
         )
 
         def predict(state: torch.Tensor, step: int) -> torch.Tensor:
@@ -133,14 +141,14 @@ def plan_column(plans: pa.Table, name: str, width: int) -> FloatArray:
 
 
 def _draws(generator: Generator, seed: int, day: int, person: npt.NDArray[np.int64]) -> FloatArray:
-    """Return standard normals of each person, shape (1 or 1 + steps, N, K, D)."""
-    shape: DiT = generator.network
+    """Return standard normals of each person, shape (1 or 1 + steps, N, K, W)."""
+    shape = generator.network.config
     sets = 1
     if generator.config.sampler == "ddpm":
-        sets += len(sampling_steps(generator.config.steps, shape.config.diffusion_steps))
-    size = shape.config.max_arrivals * shape.config.latent
+        sets += len(sampling_steps(generator.config.steps, shape.diffusion_steps))
+    size = shape.max_arrivals * shape.channels
     flat = seeds.normals(seed, f"denoise/day{day}", person, sets * size)
-    draws = flat.reshape(len(person), sets, shape.config.max_arrivals, shape.config.latent)
+    draws = flat.reshape(len(person), sets, shape.max_arrivals, shape.channels)
     return draws.transpose(1, 0, 2, 3).astype(np.float32)
 
 

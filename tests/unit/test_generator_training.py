@@ -138,7 +138,7 @@ def test_decoder_needs_days(held, encoder):
 
 def test_generator_learns(held, encoder):
     shape = DiTConfig(latent=16, ffn=32, blocks=2, heads=2, max_arrivals=8)
-    task = GeneratorTask(shape, (latent_days(held, encoder),), 64, 30, 1)
+    task = GeneratorTask(shape, (latent_days(held, encoder, placed=False),), 64, 30, 1)
     before = task.validate(task.model().eval())["total"]
     after = task.validate(learn(task, 4, 3e-3))["total"]
     assert before == pytest.approx(1.0, abs=0.25)  # a fresh network says zero
@@ -147,7 +147,7 @@ def test_generator_learns(held, encoder):
 
 def test_workers_share_an_epoch_without_overlap(held, encoder):
     shape = DiTConfig(latent=16, ffn=32, blocks=1, heads=2, max_arrivals=8)
-    task = GeneratorTask(shape, (latent_days(held, encoder),), 16, 4, 1)
+    task = GeneratorTask(shape, (latent_days(held, encoder, placed=False),), 16, 4, 1)
     alone = [batch["noise"] for batch in task.batches(2, 0, 1)]
     both = [batch["noise"] for rank in (0, 1) for batch in task.batches(2, rank, 2)]
     assert all(torch.equal(a, b) for a, b in zip(alone, both, strict=True))

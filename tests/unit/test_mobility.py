@@ -8,7 +8,7 @@ import tinycity
 from raygen.city import open_city
 from raygen.errors import DataError
 from raygen.geolife import read_mobility
-from raygen.mobility import check_regions, expand, runs
+from raygen.mobility import by_slot, check_regions, expand, runs
 from raygen.mobility_synthesis import assumed_chains, region_attraction, regions_of, synthesise
 from raygen.taxonomy import ACTIVITY_TYPES, HOME, POI_CATEGORIES, WORK
 from training.conditions import ORACLE, TRAINING, semantic_plan, temporal_plan
@@ -36,6 +36,15 @@ def test_expand_undoes_runs(days):
     code, start, _ = runs(clock, 8)
     again = expand(replace(days, region=code.astype(np.int32), slot=start.astype(np.int8)))
     assert (again == clock).all()
+
+
+def test_a_day_by_slot_is_the_same_day(days):
+    slots = by_slot(days)
+    assert slots.region.shape == (len(days.region), 48)
+    assert (expand(slots) == expand(days)).all()
+    held = days.region >= 0
+    last = np.where(held, np.arange(held.shape[1]), 0).max(axis=1)
+    assert (slots.kind[:, -1] == days.kind[np.arange(len(last)), last]).all()
 
 
 def test_regions_share_the_zones_attraction(city):

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tinycity
+import torch
+
+from raygen.city import open_city
+from raygen.config import load
+from raygen.mobility_metrics import QUANTITIES
+from raygen.mobility_synthesis import assumed_chains
+from raygen.models.generator import DiTConfig
+from raygen.models.spatial import SpatialConfig
+from training.mobility_data import synthesised_city
+from training.mobility_plans import free_plans
+from training.mobility_experiments import (
+    Case,
+    TablesRecipe,
+    blind_plans,
+    cases,
+    measure,
+    paper_tables,
+    part,
+    rows_of,
+    seen_cities,
+    trained,
+)
+from training.recipe import LoopConfig
+
+RECIPE = Path(__file__).parents[2] / "training" / "recipes" / "mobility_experiments.toml"
+LOOP = LoopConfig(epochs=1, zero_stage=0)
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory):
+    place = open_city(str(tinycity.build(tmp_path_factory.mktemp("city"))))
+    return synthesised_city(place, assumed_chains(300, 1), 8, 1)
+
+
+@pytest.fixture
+def recipe(city, tmp_path):
+    return TablesRecipe(
+        output=tmp_path,
+        work=tmp_path,
+        spatial=SpatialConfig(latent=16, hidden=8, levels=2),
+        model=DiTConfig(latent=16, ffn=16, blocks=1, heads=2, max_arrivals=8, placed=True),
+        encoder_loop=LOOP,
+        loop=LOOP,
+        batch=16,
+        encoder_batch=16,
+        batches=2,
+        decoder_steps=20,
+        sampled=100,
+        targets=(city.regions.name,),
+        shares=(0.5,),
+    )
+
+
+def test_recipe_has_every_training_of_the_tables():
+    recipe = load(RECIPE, TablesRecipe)
+    found = cases(recipe)
+    assert [case.table for case in found].count("4") == 3
+    assert {(case.held_back, case.name) for case in found if case.table == "5"} == {
+        (city, name) for city in ("beijing", "new_york") for name in ("zero", "few")
+    }
+    assert [case.blind for case in found if case.table == "6"] == [
+        "temporal", "semantic", "planner",
+    ]  # fmt: skip
+    assert len(set(found)) == len(found)
+
+
+def test_a_smaller_part_is_part_of_a_larger(city):
+    small, large = (part(city.train, share, 1) for share in (0.1, 0.4))
+    rows = {row.tobytes() for row in large.region}
+    assert len(small.region) == round(0.1 * len(city.train.region))
+    assert all(row.tobytes() in rows for row in small.region)
+
+
+def test_an_unseen_city_is_not_seen(city):
+    name = city.regions.name
+    assert seen_cities([city], Case("5", "zero", held_back=name, seen=0.0), 1) == []
+    few = seen_cities([city], Case("5", "few", held_back=name, seen=0.1), 1)[0]
+    assert len(few.train.region) == round(0.1 * len(city.train.region))
+
+
+@pytest.mark.parametrize("blind", ["", "temporal", "semantic", "planner"])
+def test_blind_plans_hide_what_they_say(city, blind):
+    plans = free_plans(city, city.validation.region[:, 0], 1)
+    hidden = blind_plans(plans, city, blind, 1)
+    held = hidden.days.slot >= 0
+    assert np.allclose(hidden.temporal.sum(axis=2), held, atol=1e-5)
+    assert np.allclose(hidden.semantic.sum(axis=2), held, atol=1e-5)
+    assert (hidden.days.region[:, 0] == plans.days.region[:, 0]).all()
+    assert (hidden.semantic[:, 0] == plans.semantic[:, 0]).all()
+    even = np.ptp(hidden.temporal, axis=2).max() == 0
+    assert even == (blind in ("temporal", "planner"))
+    alike = np.ptp(hidden.semantic[:, 1:], axis=2).max() == 0
+    assert alike == (blind in ("semantic", "planner"))
+
+
+def test_trainings_are_kept_and_measured(city, recipe):
+    found = {}
+    for case in [*cases(recipe)[:2], cases(recipe)[-1]]:
+        models = trained(recipe, [city], case)
+        found[city.regions.name, case] = measure(recipe, city, case, models)
+    kept = {path.name: path.stat().st_mtime_ns for path in recipe.work.glob("*.safetensors")}
+    assert len(kept) == 4  # one encoder, three generators
+    again = trained(recipe, [city], cases(recipe)[-1])[1]
+    for name, tensor in again.network.state_dict().items():
+        assert torch.equal(tensor, models[1].network.state_dict()[name])
+    assert kept == {p.name: p.stat().st_mtime_ns for p in recipe.work.glob("*.safetensors")}
+    for values in found.values():
+        assert set(values) == {*QUANTITIES, "cpc"}
+        assert 0 <= values["cpc"] < 1
+        assert 0 < values["g_region"] < 1
+    rows = rows_of({city.regions.name: city}, found)
+    assert len(rows) == 3 * 6
+    assert all(row.floor is not None for row in rows)
+
+
+def test_tables_have_the_whole_model_beside_each_part(city, recipe):
+    values = dict.fromkeys([*QUANTITIES, "cpc"], 0.25)
+    found = {(city.regions.name, case): values for case in cases(recipe)}
+    tables = paper_tables(recipe, found)
+    assert [len(table.rows) for table in tables] == [2, 3, 4, 2]
+    assert all(table.rows[-1][1] == "all of it" for table in tables)

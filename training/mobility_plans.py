@@ -1,0 +1,223 @@
+"""Travel plans of whole days to measure the generator with, and days that it makes of them.
+
+free     plans by a look-up planner fitted to training days; of a held-out day only the start region
+         is known
+llm      plans by the language model (UniMob's Algorithm 1), sampled, from the same starts
+oracle   the held-out days' own slots and POI distributions: what no pipeline ever has
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raygen import seeds
+from raygen.mobility import Days, Regions, by_slot
+from raygen.models import codebook
+from raygen.models.diffusion import sampling_steps
+from raygen.models.generator import Generator
+from raygen.models.place_decoder import PlaceDecoder
+from raygen.models.planner import Planner
+from raygen.models.spatial import SpatialEncoder
+from raygen.stages.denoise import Sequences, generate
+from raygen.stages.places import draw_places
+from raygen.stages.recursion import plan_recursive
+from raygen.taxonomy import PLAN_SLOTS
+from training.arrivals import fit_arrivals, plan_days
+from training.conditions import ORACLE, semantic_plan, temporal_plan
+from training.generator import start_centrality
+from training.mobility_data import CityDays
+from training.place_decoder import PlaceFit, fit_places
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+_CHUNK = 1024
+_KINDS = 400
+"""Codes of POI distributions that the look-up planner tells apart, at most half the regions."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    """Conditions of N days, and the days as far as they are known: slots and start regions."""
+
+    days: Days
+    temporal: FloatArray
+    semantic: FloatArray
+
+
+def oracle_plans(city: CityDays, rows: IntArray, seed: int) -> Plans:
+    """Return the exact plans of real days: what a pipeline never has."""
+    days = city.held_out.take(rows)
+    rng = seeds.stream(seed, "results-oracle")
+    return exact_plans(city, days, rng)
+
+
+def training_plans(city: CityDays, seed: int) -> Plans:
+    """Return the exact plans of a city's training days."""
+    return exact_plans(city, city.train, seeds.stream(seed, "places-plans"))
+
+
+def exact_plans(city: CityDays, days: Days, rng: np.random.Generator) -> Plans:
+    """Return the exact plans of days of a city."""
+    semantic = semantic_plan(days, city.regions.poi, city.typical_of(days), ORACLE, rng)
+    return Plans(days, temporal_plan(days, ORACLE, rng), semantic)
+
+
+def free_plans(city: CityDays, start: npt.NDArray[np.int32], seed: int) -> Plans:
+    """Return plans of the look-up planner.
+
+    Parameters
+    ----------
+    city
+        Its training days are all that the planner knows.
+    start
+        Start regions, shape (N,).
+    seed
+        Root of the draws.
+    """
+    rng = seeds.stream(seed, "results-free")
+    entries = city.train.region.shape[1]
+    visited = city.train.region[city.train.region >= 0]
+    kinds = min(_KINDS, len(city.regions.xy) // 2)
+    book = codebook.fit(city.regions.poi[visited].astype(np.float64), kinds, seed)
+    code_of = book.nearest(city.regions.poi)
+    slot, code = plan_days(fit_arrivals(city.train, code_of), code_of[start], entries, rng)
+    semantic = book.codes[np.maximum(code, 0)] * (code >= 0)[:, :, None]
+    return _plans(city, start, slot, semantic.astype(np.float32), rng)
+
+
+def llm_plans(
+    city: CityDays,
+    start: npt.NDArray[np.int32],
+    planner: Planner,
+    asked: tuple[str, int],
+    seed: int,
+) -> Plans:
+    """Return plans of the language model by Algorithm 1, its arrivals sampled.
+
+    Parameters
+    ----------
+    city
+        Gives the start regions' POI distributions; nothing of its days is known.
+    start
+        Start regions, shape (N,).
+    planner
+        Answers plan states.
+    asked
+        Name of the city and role, as the prompts have them.
+    seed
+        Root of the draws.
+    """
+    rng = seeds.stream(seed, "results-llm")
+    entries, begins = city.train.region.shape[1], city.train.begins
+    given = (
+        np.full(len(start), asked[1]),
+        np.full(len(start), begins),
+        city.regions.poi[start],
+    )
+    uniform = rng.random((len(start), PLAN_SLOTS + 1))
+    found = plan_recursive(planner, asked[0], given, PLAN_SLOTS - 1, uniform)
+    steps = min(entries - 1, found.slots.shape[1])
+    slot = np.full((len(start), entries), -1, dtype=np.int64)
+    slot[:, 0] = 0
+    arrives = found.slots[:, :steps]
+    slot[:, 1 : steps + 1] = np.where(arrives >= 0, arrives - begins, -1)
+    semantic = np.zeros((len(start), entries, found.semantic.shape[2]), dtype=np.float32)
+    semantic[:, 1 : steps + 1] = found.semantic[:, :steps]
+    return _plans(city, start, slot, semantic, rng)
+
+
+def _plans(
+    city: CityDays,
+    start: npt.NDArray[np.int32],
+    slot: IntArray,
+    semantic: FloatArray,
+    rng: np.random.Generator,
+) -> Plans:
+    """Return plans with arrivals at these slots of the day, -1 beyond a day's end."""
+    region = np.where(slot >= 0, start[:, None], -1).astype(np.int32)
+    unknown = np.full(slot.shape, -1, dtype=np.int8)
+    days = Days(region, slot.astype(np.int8), unknown, 0, city.train.begins)
+    semantic = semantic.copy()
+    semantic[:, 0] = city.regions.poi[start]
+    return Plans(days, temporal_plan(days, ORACLE, rng), semantic)
+
+
+def sample_latents(generator: Generator, plans: Plans, regions: Regions, seed: int) -> FloatArray:
+    """Sample latents of plans, shape (N, K, W)."""
+    shape = generator.network.config
+    steps = len(sampling_steps(generator.config.steps, shape.diffusion_steps))
+    sets = 1 + steps if generator.config.sampler == "ddpm" else 1
+    size = shape.max_arrivals * shape.channels
+    far = start_centrality(regions, plans.days)
+    found: list[FloatArray] = []
+    for part in _chunks(len(plans.days.region), max(_CHUNK // sets, 16)):
+        ids = np.arange(part.start, part.stop, dtype=np.int64)
+        flat = seeds.normals(seed, "results-noise", ids, sets * size)
+        noise = flat.reshape(len(ids), sets, shape.max_arrivals, shape.channels)
+        days = Sequences(
+            start=plans.semantic[part, 0],
+            far=far[part],
+            temporal=plans.temporal[part],
+            semantic=plans.semantic[part],
+            length=plans.days.length[part],
+        )
+        found.append(generate(generator, days, noise.transpose(1, 0, 2, 3).astype(np.float32)))
+    return np.concatenate(found)
+
+
+def fit_to_generator(
+    city: CityDays,
+    plans: Plans,
+    models: tuple[SpatialEncoder, Generator],
+    seed: int,
+    how: PlaceFit | None = None,
+) -> PlaceDecoder:
+    """Fit the decoder of places to what the generator makes of plans of the training days."""
+    encoder, generator = models
+    heard = sample_latents(generator, plans, city.regions, seed)
+    return fit_places((city.regions, city.train), encoder, seed, how, heard)
+
+
+def generate_days(
+    generator: Generator, decoder: PlaceDecoder, plans: Plans, regions: Regions, seed: int
+) -> Days:
+    """Return whole days of plans: latents, then regions in order."""
+    latents = sample_latents(generator, plans, regions, seed)
+    stays = bool((plans.days.length == PLAN_SLOTS).all())
+    return draw_places(decoder, latents, plans.days, regions, seed, stays=stays)
+
+
+def plans_by_slot(plans: Plans) -> Plans:
+    """Return plans with an entry for each slot: the plan of the arrival under way, broadcast.
+
+    UniMob's Algorithm 1 broadcasts each M̂ and D̂ over the slots until the next arrival.
+    """
+    slots = np.where(plans.days.slot < 0, PLAN_SLOTS, plans.days.slot).astype(np.int64)
+    entry = (slots[:, :, None] <= np.arange(PLAN_SLOTS)).sum(axis=1).clip(min=1) - 1
+    temporal, semantic = (
+        np.take_along_axis(part, entry[:, :, None], axis=1)
+        for part in (plans.temporal, plans.semantic)
+    )
+    return Plans(by_slot(plans.days), temporal, semantic)
+
+
+def typical_plans(city: CityDays, days: Days, seed: int) -> Plans:
+    """Return plans that know the kind of place only: what a planner would say at best."""
+    rng = seeds.stream(seed, "results-typical")
+    semantic = city.typical_of(days) * (days.region >= 0)[:, :, None]
+    semantic[:, 0] = city.regions.poi[days.region[:, 0]]
+    return Plans(days, temporal_plan(days, ORACLE, rng), semantic.astype(np.float32))
+
+
+def spread(latents: FloatArray, plans: Plans, real: FloatArray) -> float:
+    """Return the deviation of sampled latents over that of real ones, mean over dimensions."""
+    held = (plans.days.slot >= 0) & (np.arange(plans.days.slot.shape[1]) > 0)
+    return float((latents[held][:, : real.shape[1]].std(axis=0) / real.std(axis=0)).mean())
+
+
+def _chunks(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
