@@ -7,7 +7,7 @@ baselines again.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,9 @@ from raygen.mobility import expand
 from raygen.models.generator import load_generator
 from raygen.models.spatial import load_encoder
 from training.arrivals import markov_days
-from training.decoder import DecoderFit, fit_regions
-from training.generator_results import free_plans, place, sample_latents
 from training.mobility_baselines import density_epr_days, ditras_days, fit_diary
-from training.mobility_data import CityDays, observed_city
+from training.mobility_data import CityDays
+from training.mobility_plans import fit_to_generator, free_plans, generate_days, training_plans
 from training.next_place import NextPlaceFit, fit_next_place, next_place_days
 
 IntArray = npt.NDArray[np.int64]
@@ -30,8 +29,6 @@ Clock = npt.NDArray[np.int32]
 
 GENERATOR = "raygen"
 BASELINES = ("DensityEPR", "DITRAS", "Markov", "GRU")
-
-_DECODER = DecoderFit(steps=300, batch=512, kind=0.0)
 
 
 @dataclass(frozen=True)
@@ -87,14 +84,12 @@ def generator_days(city: CityDays, weights: Path, rows: IntArray, seed: int) -> 
 
     Plans are those of the look-up planner fitted to training days.
     """
-    if city.code is None:
-        city = observed_city(city.regions, city.train, city.validation, city.test, seed)
-    asked = replace(city, validation=city.held_out)
-    encoder, digest = load_encoder(weights, ComputeConfig())
-    decoder = fit_regions(city.regions, city.train, encoder, digest, seed, _DECODER)
-    plans = free_plans(asked, rows, seed)
+    encoder = load_encoder(weights, ComputeConfig())[0]
     generator = load_generator(weights, GeneratorConfig(), ComputeConfig())
-    return expand(place(sample_latents(generator, plans, seed), plans, decoder, seed))
+    own = training_plans(city, seed)
+    decoder = fit_to_generator(city, own, (encoder, generator), seed)
+    plans = free_plans(city, city.held_out.region[rows, 0], seed)
+    return expand(generate_days(generator, decoder, plans, city.regions, seed))
 
 
 def baselines(

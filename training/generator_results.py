@@ -32,6 +32,7 @@ from raygen.stages.denoise import denoise
 from raygen.stages.places import draw_places
 from raygen.taxonomy import ACTIVITY_TYPES, PLAN_SLOTS, POI_CATEGORIES
 from training.decoder import encode_days
+from training.generated_days import BASELINES, baselines
 from training.mobility_data import (
     CityDays,
     MobilityData,
@@ -39,7 +40,6 @@ from training.mobility_data import (
     read_cities,
     synthesised_city,
 )
-from training.mobility_peers import peer_days
 from training.mobility_plans import (
     Plans,
     fit_to_generator,
@@ -51,6 +51,7 @@ from training.mobility_plans import (
     training_plans,
     typical_plans,
 )
+from training.next_place import NextPlaceFit
 from training.place_decoder import PlaceFit, fit_places
 
 Clock = npt.NDArray[np.int32]
@@ -131,7 +132,9 @@ def open_stage(city: CityDays, weights: Path, seed: int) -> Stage:
     """Return a city with its floor and the baselines' figures."""
     real, xy = expand(city.held_out), city.regions.xy
     rows = np.resize(np.arange(len(real)), _DAYS)
-    peers = peer_days(city, city.held_out.region[rows, 0].astype(np.int64), seed)
+    makers = baselines(expand(city.train), xy, NextPlaceFit(), seed)
+    start = city.held_out.region[rows, 0].astype(np.int64)
+    peers = {name: makers[name](start) for name in BASELINES}
     return Stage(
         city=city,
         weights=weights,

@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from raygen import seeds
 from raygen.config import GeneratorConfig, load
 from raygen.mobility import Days, by_slot, expand
-from raygen.mobility_flows import common_part_of_commuters
+from raygen.mobility_flows import common_part, flows_of, squares
 from raygen.mobility_metrics import QUANTITIES, mobility_divergences
 from raygen.models.generator import DiT, DiTConfig, Generator
 from raygen.models.spatial import SpatialConfig, SpatialEncoder
@@ -54,6 +54,7 @@ from training.spatial import SpatialTask, standardise
 Clock = npt.NDArray[np.int32]
 Blind = Literal["", "temporal", "semantic", "planner"]
 
+_SQUARE_M = 2000.0
 _MEASURES = (*QUANTITIES[:5], "cpc")
 
 
@@ -308,8 +309,8 @@ def paper_tables(
 
 def _common(real: Clock, days: Clock, xy: npt.NDArray[np.float64]) -> float:
     """Return the common part of commuters between squares of 2 km; 0 where nobody moves."""
-    moves = (days[:, 1:] != days[:, :-1]).any()
-    return common_part_of_commuters(real, days, xy)["2 km"] if moves else 0.0
+    flows = [flows_of(side, squares(xy, _SQUARE_M)) for side in (real, days)]
+    return common_part(*flows) if min(part.trips.sum() for part in flows) > 0 else 0.0
 
 
 def _named(table: str) -> str:

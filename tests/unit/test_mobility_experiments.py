@@ -12,7 +12,6 @@ from raygen.mobility_synthesis import assumed_chains
 from raygen.models.generator import DiTConfig
 from raygen.models.spatial import SpatialConfig
 from training.mobility_data import synthesised_city
-from training.mobility_plans import free_plans
 from training.mobility_experiments import (
     Case,
     TablesRecipe,
@@ -25,6 +24,7 @@ from training.mobility_experiments import (
     seen_cities,
     trained,
 )
+from training.mobility_plans import free_plans
 from training.recipe import LoopConfig
 
 RECIPE = Path(__file__).parents[2] / "training" / "recipes" / "mobility_experiments.toml"
