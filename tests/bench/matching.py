@@ -196,7 +196,7 @@ def draw(roads: PlaneRoads, traces: Traces, told: Matched, path: Path) -> None:
         ylim=(roads.xy[:, 1].min(), roads.xy[:, 1].max()),
     )
     axes[0].set_title(
-        f"Porto, observed: {told}. Blue: segments driven; crosses: where traces broke"
+        f"Porto, observed; blue: segments driven, crosses: where traces broke\n{told}"
     )
     one = made.take(np.array([row]))
     raw = traces.take(told.rows[[row]]).xy

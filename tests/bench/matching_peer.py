@@ -20,7 +20,7 @@ def main():
     work = json.loads(Path(sys.argv[1]).read_text())
     network = fastmm.Network()
     for number, (tail, head, line) in enumerate(work["edges"]):
-        network.add_edge(number, source=tail, target=head, geom=line)
+        network.add_edge(number, source=tail, target=head, geom=[tuple(point) for point in line])
     network.finalize()
     with tempfile.TemporaryDirectory() as cache:
         matcher = fastmm.FastMapMatch(
@@ -56,9 +56,9 @@ def edges_of(result, count):
         if part.error_code != fastmm.MatchErrorCode.SUCCESS:
             continue
         for step in part.segments:
-            # Indices count from 1; both ends are told, the later one by the next step too.
-            edges[step.p0.trajectory_index - 1] = step.edges[0].edge_id
-            edges[step.p1.trajectory_index - 1] = step.edges[-1].edge_id
+            # Indices count from 0, whatever its documentation says.
+            edges[step.p0.trajectory_index] = step.edges[0].edge_id
+            edges[step.p1.trajectory_index] = step.edges[-1].edge_id
     return edges
 
 
