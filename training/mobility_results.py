@@ -9,12 +9,14 @@ recipe may be given anew after it, tables with a dot: ``data.foursquare=/folder`
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, ValidationError
 
+from raygen.checkpoints import label
 from raygen.config import Section
 from raygen.errors import ConfigError
 from raygen.results import Results, Row
@@ -129,8 +131,13 @@ def results_of(recipe: MobilityResultsRecipe, given: Comparison, command: str) -
         "privacy": lambda: _privacy(recipe, given, command),
         "utility": lambda: _utility(recipe, given, command),
     }
+    digest, fitted = label(recipe.weights / "generator")
+    words = f"Weights of raygen: generator {digest[:12]}, fitted to " + "; ".join(
+        f"{name} ({what})" for name, what in fitted.items()
+    )
     for name in recipe.experiments:
-        yield makers[name]()
+        found = makers[name]()
+        yield replace(found, notes=[*found.notes, words + "."])
 
 
 def _cities(recipe: MobilityResultsRecipe) -> list[CityDays]:

@@ -2,9 +2,11 @@
 
 A recurrent network (GRU) reads a day's places and half-hours one by one. Of each half-hour it says
 whether the person moves on in the next, and if so, where to: softmax over all places from the same
-embedding that it reads, with a bonus, learnt by place in the order of visits, for the places where
-the day has been. It is fitted by the likelihood of training days and sampled freely from a start
-place, as MoveSim's generator is; a tenth of the training days chooses the epoch.
+embedding that it reads, beside the visits of training days, a learnt power of the distance (as
+MoveSim's region network knows distances), and a bonus, learnt by place in the order of visits, for
+the places where the day has been. It is fitted by the likelihood of training days and sampled
+freely from a start place, as MoveSim's generator is; a tenth of the training days chooses the
+epoch.
 """
 
 import copy
@@ -15,16 +17,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 from raygen import seeds
 from raygen.taxonomy import PLAN_SLOTS
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 Clock = npt.NDArray[np.int32]
 
 _HELD_OUT = 10  # one day in ten chooses the epoch
 _CHUNK = 256
+_NEAR_M = 500.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class NextPlaceFit:
 
     embedding: int = 64
     hidden: int = 128
-    epochs: int = 12
+    epochs: int = 10
     batch: int = 64
     learning_rate: float = 4e-3
     dropout: float = 0.3
@@ -42,15 +47,21 @@ class NextPlaceFit:
 class NextPlace(nn.Module):
     """P(move) and P(next place | move) of each half-hour."""
 
-    def __init__(self, places: int, how: NextPlaceFit) -> None:
+    log_gap: Tensor
+
+    def __init__(self, visits: FloatArray, xy: FloatArray, how: NextPlaceFit) -> None:
         super().__init__()
+        places = len(xy)
+        gap = np.log1p(cdist(xy, xy) / _NEAR_M).astype(np.float32)
+        self.register_buffer("log_gap", torch.from_numpy(gap), persistent=False)
         self.place = nn.Embedding(places, how.embedding)
         self.slot = nn.Embedding(PLAN_SLOTS, how.embedding)
         self.read = nn.GRU(2 * how.embedding, how.hidden, batch_first=True)
         self.drop = nn.Dropout(how.dropout)
         self.moves = nn.Linear(how.hidden, 1)
         self.where = nn.Linear(how.hidden, how.embedding)
-        self.prior = nn.Parameter(torch.zeros(places))
+        self.prior = nn.Parameter(torch.from_numpy(np.log(visits + 1.0)).float())
+        self.power = nn.Parameter(torch.tensor(1.0))
         self.again = nn.Parameter(torch.ones(PLAN_SLOTS))
         nn.init.normal_(self.place.weight, std=0.1)
 
@@ -66,6 +77,7 @@ class NextPlace(nn.Module):
         ``been_MV`` has the places of the day so far in order of the first visit, −1 beyond.
         """
         logits_MR = self.where(self.drop(state_MH)) @ self.place.weight.T + self.prior
+        logits_MR = logits_MR - self.power * self.log_gap[here_M]
         known = been_MV >= 0
         bonus = self.again[: been_MV.shape[1]].expand_as(known) * known
         logits_MR = logits_MR.scatter_add(1, been_MV.clamp(min=0), bonus)
@@ -102,15 +114,15 @@ def been(day: IntArray) -> IntArray:
     return found
 
 
-def fit_next_place(clock: Clock, places: int, seed: int, how: NextPlaceFit) -> NextPlace:
+def fit_next_place(clock: Clock, xy: FloatArray, seed: int, how: NextPlaceFit) -> NextPlace:
     """Fit the network to training days.
 
     Parameters
     ----------
     clock
-        Place of each half-hour, below ``places``, shape (N, 48), N ≥ 20.
-    places
-        Places of the city, R.
+        Place of each half-hour, shape (N, 48), N ≥ 20.
+    xy
+        Centres of the places in metres, shape (R, 2).
     seed
         Root of the start and of the order of days.
     how
@@ -126,7 +138,8 @@ def fit_next_place(clock: Clock, places: int, seed: int, how: NextPlaceFit) -> N
     kept, apart = days[order[len(order) // _HELD_OUT :]], days[order[: len(order) // _HELD_OUT]]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seeds.stream(seed, "next-place-start").integers(2**31)))
-        network = NextPlace(places, how)
+        visits = np.bincount(kept.ravel(), minlength=len(xy)).astype(np.float64)
+        network = NextPlace(visits, xy, how)
         optimiser = torch.optim.AdamW(network.parameters(), how.learning_rate, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.epochs)
         best, least = copy.deepcopy(network.state_dict()), np.inf

@@ -56,6 +56,7 @@ def recipe(tmp_path, **changes):
 def written(results, tmp_path):
     path = results.write(tmp_path / f"{results.name}.json")
     assert path.is_file()
+    assert "Weights of raygen: generator" in results.notes[-1]
     return json.loads(path.with_suffix(".json").read_text())["rows"]
 
 

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from training.next_place import NextPlaceFit, been, fit_next_place, next_place_days
 
+XY = np.random.default_rng(5).random((20, 2)) * 3000.0
 HOW = NextPlaceFit(embedding=16, hidden=24, epochs=16, batch=32, learning_rate=2e-2, dropout=0.0)
 
 
@@ -15,7 +17,7 @@ def commuters(count, seed):
 
 @pytest.fixture(scope="module")
 def network():
-    return fit_next_place(commuters(240, 1), 20, 1, HOW)
+    return fit_next_place(commuters(240, 1), XY, 1, HOW)
 
 
 def test_places_of_the_day_so_far():
@@ -46,5 +48,16 @@ def test_a_move_leads_elsewhere_and_draws_are_kept(network):
 
 def test_fits_are_repeated_exactly():
     short = NextPlaceFit(embedding=8, hidden=8, epochs=1)
-    one, other = (fit_next_place(commuters(60, 1), 20, 5, short).state_dict() for _ in range(2))
+    one, other = (fit_next_place(commuters(60, 1), XY, 5, short).state_dict() for _ in range(2))
     assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_distance_and_visits_are_known_from_the_start():
+    still = np.zeros((60, 48), np.int32)
+    still[:, 24:] = np.random.default_rng(3).integers(1, 3, (60, 1))
+    short = NextPlaceFit(embedding=8, hidden=8, epochs=1, learning_rate=1e-6)
+    network = fit_next_place(still, np.array([[0.0, 0.0], [500.0, 0.0], [9e6, 0.0]]), 1, short)
+    state, nobody = torch.zeros(1, 8), torch.full((1, 48), -1)
+    chance = network.next_places(state, torch.tensor([0]), nobody).exp()[0]
+    assert chance[0] == 0
+    assert chance[1] > 0.99
