@@ -8,7 +8,7 @@ import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -71,7 +71,7 @@ def _fail(message: str) -> int:
 
 
 @app.command()
-def generate(
+def generate(  # noqa: PLR0913, PLR0917 - typer wants a parameter for each option
     config: RunFile,
     agents: Annotated[int | None, typer.Option(help="Persons; 0 is everyone.")] = None,
     output: Annotated[str | None, typer.Option(metavar="DIR", help="Where to write.")] = None,
@@ -80,13 +80,16 @@ def generate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the shards that are done.")
     ] = False,
+    no_llm: Annotated[
+        bool, typer.Option("--no-llm", help="Plan without the language model.")
+    ] = False,
 ) -> None:
     """Generate a population and its days."""
     from raygen import manifest, pipeline
     from raygen.progress import Bar
     from raygen.storage import Store
 
-    settings = _run_config(config, agents, output, seed)
+    settings = _run_config(config, agents, output, seed, no_llm)
     with Bar(_errors) as bar:
         population = pipeline.generate(settings, address, resume, bar.show, bar.begin)
     rows = manifest.load(Store(population)).rows
@@ -108,8 +111,8 @@ def train(
     model: Annotated[
         str,
         typer.Argument(
-            help="reconstruction, adapters, planner, spatial, generator, annotation, transfer, "
-            "codec, patterns or trajectory."
+            help="reconstruction, adapters, planner, distilled, spatial, generator, annotation, "
+            "transfer, codec, patterns or trajectory."
         ),
     ],
     recipe: Annotated[Path, typer.Argument(metavar="RUN.toml", help="Recipe of the training.")],
@@ -275,12 +278,14 @@ def city_check(
 
 
 def _run_config(
-    path: Path, agents: int | None, output: str | None, seed: int | None
+    path: Path, agents: int | None, output: str | None, seed: int | None, no_llm: bool = False
 ) -> "RunConfig":
     """Load a run, with what the command line changes of it."""
     from raygen.config import RunConfig, load, parse
 
     given = {"agents": agents, "output": output, "seed": seed}
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = load(path, RunConfig)
+    if no_llm:
+        changes["planner"] = settings.planner.model_dump() | {"llm": False}
     return parse(settings.model_dump() | changes, RunConfig, "command line")

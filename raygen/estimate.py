@@ -6,7 +6,6 @@ from raygen import checkpoints
 from raygen.city import open_city
 from raygen.config import RunConfig
 from raygen.models.planner import load_planner
-from raygen.taxonomy import PLAN_SLOTS
 
 CPU_S_PER_1000 = {
     "populate": 0.02,
@@ -56,14 +55,18 @@ def estimate(config: RunConfig) -> list[tuple[str, str]]:
     days = config.chains.days
     crews = config.compute.workers or os.cpu_count() or 1
     planner = load_planner(checkpoints.folder(config.weights), config.planner, config.compute)
-    states = int((~planner.table(city.name).filled).sum()) * PLAN_SLOTS
+    if config.planner.quantise:
+        states = planner.unanswered(city.name)
+        asked = f"{states:,} ({clock(states / STATES_PER_S) if config.planner.llm else 'no LLM'})"
+    else:
+        asked = "not known: places are not quantised"
     cpu_s = persons * days * sum(CPU_S_PER_1000.values()) / 1000.0
     cores = min(crews * config.compute.threads, os.cpu_count() or 1)
     seconds = START_S + cpu_s / cores
     return [
         ("persons", f"{persons:,}"),
         ("shards", f"{-(-persons // config.compute.shard_persons):,}"),
-        ("plan states to ask, at most", f"{states:,} ({clock(states / STATES_PER_S)})"),
+        ("plan states to ask, at most", asked),
         ("CPU time of the stages", clock(cpu_s)),
         (f"time on {cores} cores", clock(seconds)),
         ("peak memory of this node", f"{(DRIVER_BYTES + crews * BYTES_PER_CREW) / 1e9:.1f} GB"),

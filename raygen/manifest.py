@@ -29,6 +29,9 @@ MANIFEST = "manifest.json"
 RUN = "run.json"
 RECEIPTS = "_receipts"
 
+_BIT_SET = 2**26  # states below which they are kept as a set of bits
+_GAPS = "gaps:"
+
 _NEUTRAL: dict[str, Any] = {
     "output": True,
     "weights": True,
@@ -137,7 +140,13 @@ def identify(
 
 
 def pack(states: npt.NDArray[np.int64]) -> str:
-    """Return distinct plan states as text: Base64 of a zlib-compressed bit set."""
+    """Return distinct plan states, sorted, as text: Base64 of a zlib-compressed bit set.
+
+    States of places that are not quantised are too large for it: of the gaps between them, marked.
+    """
+    if states.max(initial=-1) >= _BIT_SET:
+        gaps = np.diff(states, prepend=0).astype("<i8").tobytes()
+        return _GAPS + base64.b64encode(zlib.compress(gaps)).decode()
     met = np.zeros(int(states.max(initial=-1)) + 1, dtype=np.bool_)
     met[states] = True
     return base64.b64encode(zlib.compress(np.packbits(met).tobytes())).decode()
@@ -145,6 +154,9 @@ def pack(states: npt.NDArray[np.int64]) -> str:
 
 def unpack(text: str) -> npt.NDArray[np.int64]:
     """Return the plan states that ``pack`` wrote, sorted."""
+    if text.startswith(_GAPS):
+        gaps = zlib.decompress(base64.b64decode(text.removeprefix(_GAPS)))
+        return np.cumsum(np.frombuffer(gaps, dtype="<i8")).astype(np.int64)
     bits = zlib.decompress(base64.b64decode(text))
     return np.flatnonzero(np.unpackbits(np.frombuffer(bits, dtype=np.uint8))).astype(np.int64)
 

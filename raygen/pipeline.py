@@ -22,7 +22,8 @@ from raygen.errors import ClusterError, ConfigError
 from raygen.flow_target import OD_FILE, has_target, read_target
 from raygen.manifest import Receipt, RunIdentity, SourceEntry
 from raygen.models.generator import load_generator
-from raygen.models.planner import load_planner
+from raygen.models.plan_distilled import DISTILLED
+from raygen.models.planner import MODEL, load_planner
 from raygen.models.spatial import decoder_directory, load_decoder
 from raygen.models.trajectory_model import FOLDER, load_trajectory_model
 from raygen.population.cache import load_or_fit
@@ -167,7 +168,8 @@ def _check_models(config: RunConfig, city: City) -> tuple[SourceEntry, ...]:
     load_generator(weights, config.generator, compute)
     load_decoder(weights, city, compute)
     decoder = decoder_directory(weights, city.name).name
-    names = ["reconstruction", "adapters", "planner", "spatial", "generator", decoder]
+    planner = MODEL if config.planner.llm else DISTILLED
+    names = ["reconstruction", "adapters", planner, "spatial", "generator", decoder]
     if config.trajectories.share:
         load_trajectory_model(weights, compute)
         names += [f"{FOLDER}/codec", f"{FOLDER}/patterns"]

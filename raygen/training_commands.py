@@ -9,6 +9,7 @@ MODELS = (
     "reconstruction",
     "adapters",
     "planner",
+    "distilled",
     "spatial",
     "generator",
     "annotation",
@@ -64,6 +65,11 @@ def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: st
 
             settings = load(recipe, planner.PlannerRecipe)
             weights = planner.train(settings, output or settings.output, resume, address)
+        case "distilled":
+            from training import distilled
+
+            settings = load(recipe, distilled.DistilledRecipe)
+            weights = distilled.train(settings, output or settings.output, resume, address)
         case "spatial":
             from training import spatial
 

@@ -1,6 +1,7 @@
 """A planner with random weights, for tests: a two-layer language model made in code, or none."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from raygen.config import ComputeConfig, PlannerConfig
 from raygen.models import plan_table
 from raygen.models.codebook import Codebook
 from raygen.models.language import weights_digest
+from raygen.models.plan_distilled import DISTILLED, DistilledArchitecture, DistilledNet
 from raygen.models.plan_net import PlannerArchitecture
 from raygen.models.planner import MODEL, Planner, load_planner
 from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES, ROLES
@@ -95,24 +97,42 @@ def build(directory: Path, city: str = "", base: Path | None = None) -> Path:
     return directory
 
 
-def load(root: Path, base: Path | None = None) -> Planner:
+def load(root: Path, base: Path | None = None, **settings: Any) -> Planner:
     """Load the planner of a root, in float32."""
-    config = PlannerConfig(base_model=str(base or "none"), dtype="float32")
+    config = PlannerConfig(base_model=str(base or "none"), dtype="float32", **settings)
     return load_planner(root, config, ComputeConfig())
+
+
+def distil(directory: Path) -> Path:
+    """Write a distilled planner with random weights into a root of weights; return the root."""
+    config = DistilledArchitecture(width=8, traveller_width=4, codes=CODES)
+    rng = seeds.stream(3, "tiny-distilled")
+    tensors = {
+        name: torch.from_numpy(rng.normal(size=tuple(weight.shape)) * 0.5).float()
+        for name, weight in DistilledNet(config).state_dict().items()
+    }
+    tensors["codebook"] = torch.from_numpy(codebook().codes).float()
+    label = {"weights": "assumed: random"}
+    checkpoints.save(directory / DISTILLED, "distilled", config, tensors, label)
+    return directory
 
 
 def _write_table(root: Path, city: str) -> None:
     # Tables of both number formats, so that a run's default configuration finds its own.
     for dtype in ("float32", "bfloat16"):
         planner = load_planner(root, PlannerConfig(dtype=dtype), ComputeConfig())
-        table = plan_table.empty(planner.table(city).address, CODES)
+        table = plan_table.PlanTable(planner.table(city).address)
         rng = seeds.stream(2, "tiny-table")
-        for role in range(len(ROLES)):
-            for code in range(CODES):
-                table.put(
+        table.put(
+            [
+                (
                     role,
                     code,
                     rng.dirichlet(np.ones(PLAN_SLOTS), size=PLAN_SLOTS).astype(np.float16),
                     rng.dirichlet(np.ones(len(POI_CATEGORIES)), PLAN_SLOTS).astype(np.float16),
                 )
+                for role in range(len(ROLES))
+                for code in range(CODES)
+            ]
+        )
         plan_table.write(table, root / MODEL / plan_table.file_name(table.address))

@@ -17,7 +17,7 @@ from raygen.models.chain_decoder import ChainDecoder, ChainDecoderConfig
 from raygen.models.generator import DiT, DiTConfig
 from raygen.models.plan_net import OutputLayer, PlannerArchitecture
 from raygen.models.planner import Planner
-from raygen.taxonomy import ACTIVITY_TYPES, HOME, PLAN_SLOTS, POI_CATEGORIES
+from raygen.taxonomy import ACTIVITY_TYPES, HOME, PLAN_SLOTS, POI_CATEGORIES, ROLES
 
 LATENT = 16
 CODES = 4
@@ -81,9 +81,13 @@ def _planner(directory: Path, city: City) -> None:
     codes = rng.dirichlet(np.ones(len(POI_CATEGORIES)), CODES)
     tensors = head | {"codebook": torch.from_numpy(codes).float()}
     checkpoints.save(directory / "planner", "planner", config, tensors, LABEL)
-    planner = Planner(directory / "planner", PlannerConfig(), ComputeConfig())
-    table = planner.table(city.name)
-    table.slots[:] = rng.dirichlet(np.ones(PLAN_SLOTS), table.slots.shape[:3])
-    table.categories[:] = rng.dirichlet(np.ones(len(POI_CATEGORIES)), table.slots.shape[:3])
-    table.filled[:] = True
+    planner = Planner(directory, PlannerConfig(), ComputeConfig())
+    count = len(ROLES) * CODES
+    shape = (count, PLAN_SLOTS)
+    table = plan_table.PlanTable(
+        planner.table(city.name).address,
+        np.sort([r * plan_table.PLACES + c for r in range(len(ROLES)) for c in range(CODES)]),
+        rng.dirichlet(np.ones(PLAN_SLOTS), shape).astype(np.float16),
+        rng.dirichlet(np.ones(len(POI_CATEGORIES)), shape).astype(np.float16),
+    )
     plan_table.write(table, directory / "planner" / plan_table.file_name(table.address))

@@ -11,10 +11,12 @@ from raygen.config import Section
 from raygen.geolife import read_mobility
 from raygen.models import codebook
 from raygen.models.codebook import Codebook, FloatArray
+from raygen.models.prompts import PERSON
 from raygen.survey import read_survey
 from raygen.taxonomy import PLAN_SLOTS
 from training.plan_places import code_shares, places
-from training.plan_states import Smoothing, States, phone_states, survey_roles, survey_states
+from training.plan_states import Smoothing, States, phone_states, survey_states
+from training.plan_travellers import Emphasis, survey_travellers
 
 
 class PlannerData(Section):
@@ -38,6 +40,9 @@ class PlannerData(Section):
 
     phone_city: str = "a city"
     """City that the phone template names."""
+
+    emphasis: Emphasis = Emphasis()
+    """Weights of the travellers that are not roles."""
 
     smoothing: Smoothing = Smoothing()
     """Of the targets that are trained on."""
@@ -79,7 +84,7 @@ def read_corpus(data: PlannerData, codes: int, seed: int) -> Corpus:
         If a file is missing or malformed.
     """
     survey = read_survey(data.survey)
-    roles = survey_roles(survey, data.survey)
+    members = survey_travellers(survey, data.survey)
     regions, days, days_held = read_mobility(data.phone, PLAN_SLOTS)
     drawn = places(seed)
     poi = regions.poi.astype(np.float64)
@@ -89,7 +94,7 @@ def read_corpus(data: PlannerData, codes: int, seed: int) -> Corpus:
     shares = code_shares(drawn.of_purpose, book)
     code = book.nearest(poi)
     survey_parts = {
-        split: survey_states(survey, roles, split, shares, drawn.mean)
+        split: survey_states(survey, members, split, shares, drawn.mean)
         for split in ("train", "validation", "test")
     }
     even = np.arange(len(days_held.region)) % 2 == 0
@@ -105,7 +110,8 @@ def read_corpus(data: PlannerData, codes: int, seed: int) -> Corpus:
 
     def joined(one: str, other: str) -> States:
         ours, theirs = survey_parts[one], phone_parts[other]
-        return ours + theirs.scaled(data.phone_share * ours.weight.sum() / theirs.weight.sum())
+        everyone = ours.weight[PERSON].sum()
+        return ours + theirs.scaled(data.phone_share * everyone / theirs.weight.sum())
 
     return Corpus(
         codebook=book,
@@ -114,8 +120,8 @@ def read_corpus(data: PlannerData, codes: int, seed: int) -> Corpus:
         validation=joined("validation", "validation"),
         floor_parts=(joined("validation", "even"), joined("test", "odd")),
         counts={
-            "survey persons": len(roles),
-            "survey pairs": len(roles) + len(survey.purpose),
+            "survey persons": members.shape[1],
+            "survey pairs": members.shape[1] + len(survey.purpose),
             "phone days": len(days.region),
             "phone pairs": round(phone_parts["train"].weight.sum()),
         },

@@ -13,7 +13,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from raygen.models.plan_net import OutputLayer, divergence, tree_hidden
+from raygen.models.plan_net import OutputLayer, divergence
+from raygen.models.plan_tree import TimeTree, grow, leaves
 from raygen.taxonomy import PLAN_SLOTS
 from training.plan_task import FloatArray, Group, GroupTargets, place_batch
 
@@ -29,6 +30,7 @@ def probe_heads(
     targets: GroupTargets,
     names: dict[Group, tuple[str, ...]],
     hidden: int,
+    tree: TimeTree,
 ) -> tuple[FloatArray, FloatArray]:
     """Fit the heads to the hidden states of the language model as it is.
 
@@ -44,13 +46,15 @@ def probe_heads(
         Cities that a place's prompts name: as many inputs with the same targets.
     hidden
         Width of the hidden state, H.
+    tree
+        Of the departure times.
 
     Returns
     -------
     weight, bias
         Of ``OutputLayer.linear``: shapes (110, H) and (110,).
     """
-    states_NH, place = _hidden_states(upper, activations, targets, names)
+    states_NH, place = _hidden_states(upper, activations, targets, names, tree)
     mean_H = states_NH.mean(dim=0)
     deviation_H = states_NH.std(dim=0).clamp(min=_LEAST_DEVIATION)
     head = _fit((states_NH - mean_H) / deviation_H, place, targets, OutputLayer(hidden))
@@ -65,6 +69,7 @@ def _hidden_states(
     activations: Path,
     targets: GroupTargets,
     names: dict[Group, tuple[str, ...]],
+    tree: TimeTree,
 ) -> tuple[Tensor, Tensor]:
     """Return hidden states (N, H), 48 of each prompt's place, and the prompts' places (N / 48,)."""
     states: list[Tensor] = []
@@ -73,8 +78,7 @@ def _hidden_states(
         for index, group in enumerate(targets.groups):
             for name in names[group]:
                 batch = place_batch(file, targets, index, 1.0, name)
-                pieces = (batch["instruction"], batch["place"], batch["times"])
-                states.append(tree_hidden(upper, *pieces))
+                states.append(leaves(grow(upper, batch["prompt"], tree), tree))
                 places.append(index)
     return torch.cat(states), torch.tensor(places)
 

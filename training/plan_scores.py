@@ -92,6 +92,19 @@ def take(states: States, travellers: slice) -> States:
     )
 
 
+def heaviest(states: States, share: float) -> States:
+    """Return the states of the heaviest places that hold a share of all weight."""
+    mass = states.weight.sum(axis=2).ravel()
+    order = np.argsort(-mass, kind="stable")
+    count = int(np.searchsorted(np.cumsum(mass[order]), share * mass.sum() * (1 - 1e-9))) + 1
+    kept = np.zeros(len(mass))
+    kept[order[:count]] = 1.0
+    kept = kept.reshape(states.weight.shape[:2])[:, :, None]
+    return States(
+        kept * states.weight, kept[..., None] * states.slots, kept[..., None] * states.categories
+    )
+
+
 def _cells(states: States) -> tuple[FloatArray, FloatArray]:
     return states.slots.sum(axis=1), states.categories.sum(axis=1)
 

@@ -6,42 +6,29 @@ arrival is the first one of the same day, taken for tomorrow's (assumed), so tha
 knows when a day is over. Equal states are one training example: the distribution over next slots
 and the mean POI distribution, with the pairs' weight.
 
-Sources: the survey (``raygen.survey``: roles, purposes; POIs by ``training.plan_places``:
-synthesised) and Beijing's phone days (``raygen.geolife``: slots observed, POIs calibrated).
+Sources: the survey (``raygen.survey``: purposes; who travels by ``training.plan_travellers``; POIs
+by ``training.plan_places``: synthesised) and Beijing's phone days (``raygen.geolife``: slots
+observed, by Beijing's clock; POIs calibrated).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from raygen.config import Section
 from raygen.mobility import Days
 from raygen.models.prompts import PHONE, TRAVELLERS
 from raygen.survey import PURPOSES, Survey
-from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES, ROLES
+from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 _QUARTERS_PER_SLOT = 2
-_MINOR_GROUPS = 2  # age groups 1 and 2 of the survey: to 18 years
-_ROLE_OF_ACTIVITY = {
-    1: "worker",
-    2: "worker",
-    3: "college_student",
-    4: "homemaker",
-    6: "retiree",
-    7: "homemaker",
-    11: "homemaker",
-    12: "homemaker",
-    13: "homemaker",
-}
-"""Role by ``ActivityCzechiaHTS``; minors are pupils, and young children where 13 (dependent)."""
 
 
 class Smoothing(Section):
@@ -128,32 +115,16 @@ def _distribution(sums: FloatArray) -> FloatArray:
     return sums / np.maximum(sums.sum(axis=-1, keepdims=True), 1e-12)
 
 
-def survey_roles(survey: Survey, directory: Path) -> IntArray:
-    """Return each person's role, an index into ROLES, shape (N,)."""
-    table = pq.read_table(
-        directory / "persons.parquet", columns=["AgeGroup", "ActivityCzechiaHTS"]
-    ).take(survey.person_id)
-    age = table.column("AgeGroup").to_numpy()
-    activity = table.column("ActivityCzechiaHTS").to_numpy()
-    known = np.array([ROLES.index(_ROLE_OF_ACTIVITY.get(a, "homemaker")) for a in range(14)])
-    minor = np.where(
-        (activity == 13) & (age == 1),  # noqa: PLR2004 - code book: dependent child
-        ROLES.index("young_child"),
-        ROLES.index("school_pupil"),
-    )
-    pupil = (age <= _MINOR_GROUPS) & (activity != 1)
-    return np.where(pupil, minor, known[activity])
-
-
 def survey_states(
-    survey: Survey, roles: IntArray, split: str, codes: FloatArray, destination: FloatArray
+    survey: Survey, members: BoolArray, split: str, codes: FloatArray, destination: FloatArray
 ) -> States:
     """Count the survey's pairs of one split.
 
     Parameters
     ----------
-    survey, roles
-        N persons and their roles.
+    survey, members
+        N persons, and whether each is one of TRAVELLERS, shape (V, N): a person's day counts for
+        all that they are.
     split
         One of ``raygen.survey.SPLITS``.
     codes
@@ -161,28 +132,31 @@ def survey_states(
     destination
         POI target of a purpose, shape (6, 14).
     """
-    taken = np.zeros(len(roles), dtype=bool)
+    people = members.shape[1]
+    taken = np.zeros(people, dtype=np.bool_)
     taken[survey.take(split)] = True
     sizes = np.diff(survey.first_stop)
-    owner = np.repeat(np.arange(len(roles)), sizes)
+    owner = np.repeat(np.arange(people), sizes)
     last = survey.first_stop[1:] - 1
     first = survey.first_stop[:-1]
     after = np.arange(len(owner)) + 1
     after[last] = first  # tomorrow's first arrival
     slot = survey.arrival // _QUARTERS_PER_SLOT
     # A day's start at home, then every stop.
-    who = np.concatenate([np.arange(len(roles)), owner])
-    at = np.concatenate([np.zeros(len(roles), dtype=np.int64), slot])
-    purpose = np.concatenate([np.full(len(roles), 1), survey.purpose])
+    who = np.concatenate([np.arange(people), owner])
+    at = np.concatenate([np.zeros(people, dtype=np.int64), slot])
+    purpose = np.concatenate([np.full(people, 1), survey.purpose])
     following = np.concatenate([first, after])
     kept = taken[who]
     who, at, purpose, following = who[kept], at[kept], purpose[kept], following[kept]
     kinds = len(PURPOSES)
     counts = np.zeros((len(TRAVELLERS), kinds, PLAN_SLOTS, PLAN_SLOTS))
     goals = np.zeros((len(TRAVELLERS), kinds, PLAN_SLOTS, kinds))
-    weight = survey.weight[who]
-    np.add.at(counts, (roles[who], purpose - 1, at, slot[following]), weight)
-    np.add.at(goals, (roles[who], purpose - 1, at, survey.purpose[following] - 1), weight)
+    traveller, pair = np.nonzero(members[:, who])
+    weight = survey.weight[who[pair]]
+    state = (traveller, purpose[pair] - 1, at[pair])
+    np.add.at(counts, (*state, slot[following[pair]]), weight)
+    np.add.at(goals, (*state, survey.purpose[following[pair]] - 1), weight)
     slots = np.einsum("pk,vpst->vkst", codes, counts)
     categories = np.einsum("pk,vpsq,qd->vksd", codes, goals, destination)
     return States(weight=slots.sum(axis=3), slots=slots, categories=categories)
@@ -209,11 +183,11 @@ def phone_states(days: Days, poi: FloatArray, code: IntArray, count: int) -> Sta
     row = rows[row]
     following = np.where(column + 1 < length[row], column + 1, 1)
     region = days.region[row, column]
-    slot = days.slot[row, column].astype(np.int64)
+    slot = days.clock[row, column].astype(np.int64)
     shape = (len(TRAVELLERS), count, PLAN_SLOTS)
     slots = np.zeros((*shape, PLAN_SLOTS))
     categories = np.zeros((*shape, len(POI_CATEGORIES)))
     state = (np.full(len(row), PHONE), code[region], slot)
-    np.add.at(slots, (*state, days.slot[row, following].astype(np.int64)), 1.0)
+    np.add.at(slots, (*state, days.clock[row, following].astype(np.int64)), 1.0)
     np.add.at(categories, state, poi[days.region[row, following]])
     return States(weight=slots.sum(axis=3), slots=slots, categories=categories)

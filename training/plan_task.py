@@ -24,6 +24,7 @@ from raygen.models import prompts
 from raygen.models.codebook import Codebook
 from raygen.models.language import LanguageModel, load_language_model
 from raygen.models.plan_net import PlannerArchitecture, PlannerNet, add_lora, extend, fork, split
+from raygen.models.plan_tree import TimeTree, grow, time_tree
 from raygen.models.prompts import PHONE
 from raygen.taxonomy import PLAN_SLOTS
 from training.plan_states import States
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 Group = tuple[int, int]
+
+_LEAST = 3  # places of a traveller, however light
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -73,7 +76,8 @@ class PlannerTask:
         """Return the upper layers with LoRA, and the heads."""
         language = load_language_model(self.architecture.base_model, torch.float32, "cpu")
         upper = split(language.decoder, self.architecture.upper_layers)[1]
-        net = PlannerNet(self.architecture, add_lora(upper, self.architecture, self.seed))
+        upper = add_lora(upper, self.architecture, self.seed)
+        net = PlannerNet(self.architecture, upper, times_of(language))
         net.head.linear.weight.data.copy_(torch.from_numpy(self.head[0]))
         net.head.linear.bias.data.copy_(torch.from_numpy(self.head[1]))
         return net
@@ -107,8 +111,10 @@ class PlannerTask:
         return sums
 
 
-def group_targets(states: States, share: float) -> GroupTargets:
-    """Gather the heaviest places that hold at least a share of all weight.
+def group_targets(
+    states: States, share: float, emphasis: npt.NDArray[np.float64] | None = None
+) -> GroupTargets:
+    """Gather the heaviest places that hold a share of all weight, and a few of each traveller.
 
     Parameters
     ----------
@@ -116,22 +122,30 @@ def group_targets(states: States, share: float) -> GroupTargets:
         Soft targets by state.
     share
         In (0, 1].
+    emphasis
+        Factor of each traveller's weight, shape (V,); 1 where it is not given.
     """
-    mass = states.weight.sum(axis=2)
+    factor = np.ones(len(states.weight)) if emphasis is None else emphasis
+    mass = factor[:, None] * states.weight.sum(axis=2)
     order = np.argsort(-mass, axis=None, kind="stable")
     held = np.cumsum(mass.ravel()[order]) / mass.sum()
-    order = order[: int(np.searchsorted(held, share)) + 1]
-    order = order[mass.ravel()[order] > 0]
+    rank = np.argsort(np.argsort(-mass, axis=1, kind="stable"), axis=1).ravel()[order]
+    chosen = (np.arange(len(order)) <= np.searchsorted(held, share)) | (rank < _LEAST)
+    order = order[chosen & (mass.ravel()[order] > 0)]
     traveller, code = np.unravel_index(order, mass.shape)
     time, poi = states.targets()
     picked = mass[traveller, code]
     return GroupTargets(
         groups=tuple(zip(traveller.tolist(), code.tolist(), strict=True)),
         mass=(picked / picked.sum()).astype(np.float32),
-        weight=(states.weight[traveller, code] / picked[:, None]).astype(np.float32),
+        weight=_normalised(states.weight[traveller, code]),
         time=time[traveller, code].astype(np.float32),
         poi=poi[traveller, code].astype(np.float32),
     )
+
+
+def _normalised(weight: npt.NDArray[np.float64]) -> FloatArray:
+    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def names_of(group: Group, cities: tuple[str, ...], phone_city: str, count: int) -> tuple[str, ...]:
@@ -150,6 +164,11 @@ def names_of(group: Group, cities: tuple[str, ...], phone_city: str, count: int)
         s for s in range(len(cities) // 3 + 1, 2 * len(cities)) if gcd(s, len(cities)) == 1
     )
     return tuple(dict.fromkeys(cities[(first + stride * i) % len(cities)] for i in range(count)))
+
+
+def times_of(language: LanguageModel) -> TimeTree:
+    """Return the tree of the 48 departure times in a language model's tokens."""
+    return time_tree(torch.cat([language.tokens(text) for text in prompts.times()]))
 
 
 @torch.no_grad()
@@ -176,7 +195,7 @@ def write_activations(
         Places and the cities that their prompts name.
     """
     lower = split(language.decoder, architecture.upper_layers)[0]
-    times = torch.cat([language.tokens(text) for text in prompts.times()])
+    tree = times_of(language)
     tensors: dict[str, Tensor] = {}
     trunks: dict[str, DynamicCache] = {}
     for (traveller, code), city in ((g, name) for g, names in asked.items() for name in names):
@@ -185,11 +204,10 @@ def write_activations(
             trunks[trunk] = fork(None, 1)
             ids = language.tokens(prompts.instruction(traveller, city))
             tensors[trunk] = extend(lower, trunks[trunk], ids).bfloat16()
-        cache = fork(trunks[trunk], 1)
         ids = language.tokens(prompts.place(codebook.codes[code]))
-        tensors[f"place.{traveller}.{code}.{city}"] = extend(lower, cache, ids).bfloat16()
-        leaves = extend(lower, fork(cache, PLAN_SLOTS), times)
-        tensors[f"times.{traveller}.{code}.{city}"] = leaves.bfloat16()
+        piece = torch.cat([ids, tree.ids], dim=1)
+        hidden = grow(lower, piece, tree, fork(trunks[trunk], 1))
+        tensors[f"place.{traveller}.{code}.{city}"] = hidden.bfloat16()
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
 
@@ -199,10 +217,12 @@ def place_batch(
 ) -> dict[str, Tensor]:
     """Return the batch of a place as a city; see ``PlannerNet.loss``. Weights sum to ``scale``."""
     traveller, code = targets.groups[index]
+    pieces = [
+        file.get_tensor(name)
+        for name in (f"instruction.{traveller}.{city}", f"place.{traveller}.{code}.{city}")
+    ]
     return {
-        "instruction": file.get_tensor(f"instruction.{traveller}.{city}").float(),
-        "place": file.get_tensor(f"place.{traveller}.{code}.{city}").float(),
-        "times": file.get_tensor(f"times.{traveller}.{code}.{city}").float(),
+        "prompt": torch.cat(pieces, dim=1).float(),
         "slot": torch.arange(PLAN_SLOTS),
         "time_target": torch.from_numpy(targets.time[index]),
         "poi_target": torch.from_numpy(targets.poi[index]),

@@ -21,16 +21,36 @@ from raygen.models import plan_table
 from raygen.models.language import load_language_model
 from raygen.models.plan_net import PlannerArchitecture, split, trained_tensors
 from raygen.models.planner import MODEL, Planner, load_planner
-from raygen.models.prompts import PHONE
+from raygen.models.prompts import CAR, GROUP, OFFICE_WORKER, PERSON, PHONE, TRAVELLERS
+from raygen.taxonomy import PLAN_SLOTS, ROLES
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.plan_data import Corpus, PlannerData, read_corpus
 from training.plan_probe import probe_heads
-from training.plan_scores import Answers, Score, baselines, floor, score, take
-from training.plan_task import Group, PlannerTask, group_targets, names_of, write_activations
+from training.plan_scores import Answers, Score, baselines, floor, heaviest, score, take
+from training.plan_states import States
+from training.plan_task import (
+    Group,
+    PlannerTask,
+    group_targets,
+    names_of,
+    times_of,
+    write_activations,
+)
 from training.recipe import Recipe
 
 LOG = logging.getLogger(__name__)
+
+SETS = {
+    "survey": (slice(0, PHONE), 1.0),
+    "phone": (slice(PHONE, PHONE + 1), 0.5),
+    "car": (slice(CAR, CAR + 1), 0.5),
+    "person": (slice(PERSON, PERSON + 1), 0.5),
+    "office worker": (slice(OFFICE_WORKER, OFFICE_WORKER + 1), 0.5),
+    "groups": (slice(GROUP, len(TRAVELLERS)), 0.3),
+}
+"""Travellers that are scored together, and the share of their held-out weight, in the heaviest
+places, that the language model is asked about."""
 
 _ACTIVATIONS = "activations.safetensors"
 _SCORES = "scores.json"
@@ -108,12 +128,12 @@ def train(
 
 
 def fill_tables(output: Path, cities: tuple[str, ...], base_model: str) -> Planner:
-    """Ask the planner in ``output`` every state of cities; write each table beside the weights."""
+    """Ask every state of the six roles in cities; write each table beside the weights."""
     asked = PlannerConfig(base_model=base_model, city_name="")
     planner = load_planner(output.parent, asked, ComputeConfig())
     for city in cities:
         name = plan_table.file_name(planner.table(city).address)
-        planner.fill(city, output / name)
+        planner.fill(city, output / name, range(len(ROLES)))
     kept = {plan_table.file_name(planner.table(city).address) for city in cities}
     for path in output.glob(plan_table.file_name("*")):
         if path.name not in kept:
@@ -122,7 +142,10 @@ def fill_tables(output: Path, cities: tuple[str, ...], base_model: str) -> Plann
 
 
 def evaluate(
-    planner: Planner, corpus: Corpus, recipe: PlannerRecipe
+    planner: Planner,
+    corpus: Corpus,
+    recipe: PlannerRecipe,
+    sets: tuple[str, ...] = tuple(SETS),
 ) -> dict[str, dict[str, float]]:
     """Return the figures of ``training.plan_scores`` by set and planner, and the codebook's error.
 
@@ -134,15 +157,12 @@ def evaluate(
             "jsd_p95": float(np.quantile(corpus.code_error, 0.95)),
         }
     }
-    kept = planner.table(recipe.table_cities[0])
-    roles = Answers(kept.slots.astype(np.float64), kept.categories.astype(np.float64))
-    phone = _phone_answers(planner, recipe.data.phone_city, corpus)
-    for name, travellers, answers in (
-        ("survey", slice(0, PHONE), roles),
-        ("phone", slice(PHONE, PHONE + 1), phone),
-    ):
-        held = take(corpus.validation, travellers)
+    for name in sets:
+        travellers, coverage = SETS[name]
+        held = heaviest(take(corpus.validation, travellers), coverage)
         one, other = (take(part, travellers) for part in corpus.floor_parts)
+        city = recipe.data.phone_city if name == "phone" else recipe.table_cities[0]
+        answers = _answers(planner, city, held, travellers.start)
         rows = {"planner": score(held, answers), "floor": floor(one, other)}
         rows |= {
             f"baseline: {word}": score(held, baseline)
@@ -160,9 +180,10 @@ def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> 
         update={"base_digest": language.digest, "hidden": config.hidden_size}
     )
     activations = (output / _ACTIVATIONS).resolve()
-    train = group_targets(corpus.train.smoothed(recipe.data.smoothing), recipe.data.coverage)
-    validation = group_targets(corpus.validation, recipe.validation_coverage)
     data = recipe.data
+    emphasis = data.emphasis.by_traveller()
+    train = group_targets(corpus.train.smoothed(data.smoothing), data.coverage, emphasis)
+    validation = group_targets(corpus.validation, recipe.validation_coverage, emphasis)
     names = {
         group: names_of(group, data.cities, data.phone_city, data.names_per_place)
         for group in train.groups
@@ -176,6 +197,7 @@ def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> 
         write_activations(activations, language, architecture, corpus.codebook, asked)
     LOG.info("planner: heads on the frozen language model")
     upper = split(language.decoder, architecture.upper_layers)[1]
+    tree = times_of(language)
     return PlannerTask(
         architecture=architecture,
         seed=recipe.seed,
@@ -185,7 +207,7 @@ def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> 
         names=names,
         held_names=held,
         draws=recipe.draws,
-        head=probe_heads(upper, activations, train, names, architecture.hidden),
+        head=probe_heads(upper, activations, train, names, architecture.hidden, tree),
     )
 
 
@@ -216,15 +238,15 @@ def _layers(base_model: str) -> int:
     return int(AutoConfig.from_pretrained(unpacked(base_model)).num_hidden_layers)
 
 
-def _phone_answers(planner: Planner, city: str, corpus: Corpus) -> Answers:
-    """Ask the phone template for the codes that its held-out days leave from."""
-    codes = np.flatnonzero(corpus.validation.weight[PHONE].sum(axis=1))
-    shape = corpus.validation.slots.shape
-    slots = np.full((1, *shape[1:]), 1 / shape[3])
-    categories = np.full((1, *corpus.validation.categories.shape[1:]), 1 / 14)
-    groups = [(PHONE, int(code)) for code in codes]
-    for (_, code), time, poi in planner.model().ask(city, groups):
-        slots[0, code], categories[0, code] = time, poi
+def _answers(planner: Planner, city: str, held: States, first: int) -> Answers:
+    """Ask the states of the places that held-out people leave from; others are not set."""
+    who, code = np.nonzero(held.weight.sum(axis=2))
+    slot = np.tile(np.arange(PLAN_SLOTS), len(who))
+    asked = (np.repeat(who + first, PLAN_SLOTS), slot, np.repeat(code, PLAN_SLOTS))
+    time, poi, _ = planner.answers(city, *asked)
+    slots, categories = np.ones(held.slots.shape), np.ones(held.categories.shape)
+    slots[who, code] = time.reshape(len(who), PLAN_SLOTS, -1)
+    categories[who, code] = poi.reshape(len(who), PLAN_SLOTS, -1)
     return Answers(slots, categories)
 
 
@@ -242,9 +264,12 @@ def _provenance(corpus: Corpus, architecture: PlannerArchitecture) -> dict[str, 
     counts = corpus.counts
     return {
         "survey": f"czechia_hts, train split of {counts['survey persons']} persons: times, "
-        "purposes and roles observed; POI distributions of stops synthesised",
-        "phone": f"beijing_geolife, {counts['phone days']} train days: times observed, POI "
-        "distributions calibrated",
+        "purposes, roles, car drivers and demographic groups observed; POI distributions of stops "
+        "synthesised",
+        "profiles": "office worker taken to be an employed person with a university degree: "
+        "assumed; teacher and visitor not in the data: never taught",
+        "phone": f"beijing_geolife, {counts['phone days']} train days: times observed, by "
+        "Beijing's clock; POI distributions calibrated",
         "cities": "plans taken to be alike in all cities, which prompts do not name: assumed",
         "tomorrow": "first arrival of the next day taken from the same day: assumed",
         "base_model": f"{architecture.base_model} (SHA-256 {architecture.base_digest[:12]}…), "
@@ -277,7 +302,9 @@ def _write_card(
                 "Answers hang on how the prompt names the city (`planner.city_name`): under a name "
                 "that no training prompt held they are worse. In the pipeline the day chain fixes "
                 "the slot.",
-                "Young children are 31 persons of the survey.",
+                "Young children are 31 persons of the survey; elderly workers a few hundred.",
+                "Teachers and visitors were never taught: what the planner says of them is what "
+                "the language model makes of the word.",
                 "Weekdays: neither source tells days of the week apart.",
             ],
             command="raygen train planner training/recipes/planner.toml",

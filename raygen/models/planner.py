@@ -1,118 +1,61 @@
-"""The travel planner: answers plan states from its table, and asks its language model for the rest.
+"""The travel planner: answers plan states from its table, and asks its model for the rest.
 
-UniMob, section 3.2. What is asked is the state (role, departure slot, POI code); what comes back is
-the distribution over the next arrival's slot and over the destination's POI categories. The
-language model is loaded at the first state that no table holds, and never without one.
+UniMob, section 3.2. What is asked is the state (traveller, departure slot, place); what comes back
+is the distribution over the next arrival's slot and over the destination's POI categories. The
+language model is loaded at the first state that no table holds, and never without one. With
+``llm = false`` a small network answers (``raygen.models.plan_distilled``).
 """
 
+import hashlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from raygen import checkpoints
 from raygen.config import ComputeConfig, PlannerConfig
-from raygen.errors import WeightsError
+from raygen.errors import StageError, WeightsError
 from raygen.models import plan_table, prompts
 from raygen.models.codebook import Codebook
-from raygen.models.language import LanguageModel, cache_directory, load_language_model
-from raygen.models.plan_net import (
-    OutputLayer,
-    PlannerArchitecture,
-    extend,
-    fork,
-    merge_lora,
+from raygen.models.language import cache_directory
+from raygen.models.plan_distilled import (
+    DISTILLED,
+    DistilledArchitecture,
+    DistilledModel,
+    DistilledNet,
 )
-from raygen.models.plan_table import Half, IntArray, PlanTable
-from raygen.taxonomy import PLAN_SLOTS, ROLES
-
-if TYPE_CHECKING:
-    from transformers import DynamicCache
+from raygen.models.plan_language import Asked, PlannerModel, load_planner_model
+from raygen.models.plan_net import PlannerArchitecture
+from raygen.models.plan_table import PLACES, Answer, IntArray, PlanTable
+from raygen.models.prompts import TRAVELLERS
 
 LOG = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
-Group = tuple[int, int]
 
 MODEL = "planner"
 
-
-class PlannerModel:
-    """A language model with the adapter merged in, and its heads: asked a place at a time."""
-
-    def __init__(
-        self, language: LanguageModel, head: OutputLayer, codebook: Codebook, batch: int
-    ) -> None:
-        self._language = language
-        self._head = head
-        self._codebook = codebook
-        self._batch = batch
-        self._times = torch.cat([language.tokens(text) for text in prompts.times()])
-        self._slots = torch.arange(PLAN_SLOTS)
-
-    @torch.no_grad()
-    def ask(self, city: str, groups: list[Group]) -> Iterator[tuple[Group, Half, Half]]:
-        """Answer places, each for all 48 departure slots.
-
-        Parameters
-        ----------
-        city
-            Name of the city, as the prompt says it.
-        groups
-            (traveller, code) pairs; equal travellers next to each other share their instruction.
-
-        Yields
-        ------
-        group, slots, categories
-            Probabilities of shape (48, 48) and (48, 14). They depend on the group alone: the
-            composition of every forward pass is fixed.
-        """
-        held: tuple[int, DynamicCache] | None = None
-        for traveller, code in groups:
-            if held is None or held[0] != traveller:
-                held = (traveller, fork(None, 1))
-                self._extend(held[1], prompts.instruction(traveller, city))
-            cache = fork(held[1], 1)
-            self._extend(cache, prompts.place(self._codebook.codes[code]))
-            slots, categories = self._leaves(cache)
-            yield (traveller, code), slots, categories
-
-    def _extend(self, cache: "DynamicCache", text: str) -> None:
-        tokens = self._language.tokens(text)
-        extend(self._language.decoder, cache, tokens.to(self._head.linear.weight.device))
-
-    def _leaves(self, cache: "DynamicCache") -> tuple[Half, Half]:
-        """Answer the 48 departure times after a cached place."""
-        device = self._head.linear.weight.device
-        time: list[torch.Tensor] = []
-        poi: list[torch.Tensor] = []
-        for part in torch.split(self._slots, self._batch):
-            leaves = self._times[part].to(device)
-            hidden = extend(self._language.decoder, fork(cache, len(part)), leaves)[:, -1]
-            logits = self._head(hidden.float(), part.to(device))
-            time.append(logits[0].softmax(dim=1))
-            poi.append(logits[1].softmax(dim=1))
-        return _half(torch.cat(time)), _half(torch.cat(poi))
+_HASHED = 12  # hexadecimal digits of PLACES
 
 
 class Planner:
-    """The planner of a run: a codebook, a table for each city, and a language model on demand."""
+    """The planner of a run: a codebook, a table for each city, and a model on demand."""
 
-    def __init__(self, folder: Path, config: PlannerConfig, compute: ComputeConfig) -> None:
-        architecture, tensors, digest = checkpoints.load(folder, MODEL, PlannerArchitecture)
-        self.codebook = Codebook(tensors.pop("codebook").double().numpy())
-        self.architecture = architecture
-        self._folder = folder
-        self._tensors = tensors
-        self._digest = digest
+    def __init__(self, weights: Path, config: PlannerConfig, compute: ComputeConfig) -> None:
+        self.passes = 0
+        """Forward passes of the model in this process."""
         self._config = config
         self._compute = compute
+        self._folder = weights / (MODEL if config.llm else DISTILLED)
+        kind = PlannerArchitecture if config.llm else DistilledArchitecture
+        name = MODEL if config.llm else "distilled"
+        self.architecture, self._tensors, self.digest = checkpoints.load(self._folder, name, kind)
+        self.codebook = Codebook(self._tensors.pop("codebook").double().numpy())
         self._tables: dict[str, PlanTable] = {}
-        self._model: PlannerModel | None = None
+        self._told: dict[int, npt.NDArray[np.float64]] = {}
+        self._model: PlannerModel | DistilledModel | None = None
+        self._check()
 
     def table(self, city: str) -> PlanTable:
         """Return the table of a city's name: the shipped answers and those kept on this machine.
@@ -121,14 +64,39 @@ class Planner:
         """
         said = self._said(city)
         if said not in self._tables:
-            table = plan_table.empty(self._address(said), len(self.codebook.codes))
-            for folder in (self._folder, cache_directory() / "plans"):
-                _read_into(table, folder / plan_table.file_name(table.address))
+            table = PlanTable(self._address(said))
+            if self._config.llm:
+                for folder in (self._folder, cache_directory() / "plans"):
+                    _read_into(table, folder / plan_table.file_name(table.address))
             self._tables[said] = table
         return self._tables[said]
 
+    @property
+    def span(self) -> int:
+        """Places that there can be: the codebook's, or all texts where they are not quantised."""
+        return len(self.codebook.codes) if self._config.quantise else PLACES
+
+    def places(self, distributions: npt.NDArray[np.floating]) -> IntArray:
+        """Return the place of each POI distribution: what states and tables know it by.
+
+        Parameters
+        ----------
+        distributions
+            Shape (N, 14), rows sum to 1.
+
+        Returns
+        -------
+        places
+            Shape (N,), in 0 … ``span`` - 1: the nearest code; or, not quantised, a hash of the
+            prompt's text, which is all that the language model sees of a place.
+        """
+        if self._config.quantise:
+            return self.codebook.nearest(distributions)
+        rows, inverse = np.unique(distributions.astype(np.float64), axis=0, return_inverse=True)
+        return np.array([self._tell(row) for row in rows], np.int64)[inverse]
+
     def answers(
-        self, city: str, role: IntArray, slot: IntArray, code: IntArray
+        self, city: str, traveller: IntArray, slot: IntArray, place: IntArray
     ) -> tuple[FloatArray, FloatArray, int]:
         """Answer plan states.
 
@@ -136,8 +104,8 @@ class Planner:
         ----------
         city
             Name of the city.
-        role, slot, code
-            Shape (N,): index into ROLES, departure slot 0 to 47, POI code.
+        traveller, slot, place
+            Shape (N,): index into TRAVELLERS, departure slot 0 to 47, place (``places``).
 
         Returns
         -------
@@ -151,82 +119,110 @@ class Planner:
             If a state must be asked and the language model is missing or another one.
         """
         table = self.table(city)
-        missing = ~table.filled[role, code]
+        missing = ~table.holds(traveller, place)
         asked = 0
         if missing.any():
-            asked = self._fill(self._said(city), table, role[missing], slot[missing], code[missing])
-        return *table.answers(role, slot, code), asked
+            states = np.unique(np.stack([traveller, place, slot])[:, missing], axis=1)
+            asked = self._fill(self._said(city), table, states)
+        return *table.answers(traveller, slot, place), asked
 
-    def fill(self, city: str, path: Path) -> PlanTable:
-        """Ask every state of a city and write the table to ``path``; hours of use for minutes."""
-        said = self._said(city)
-        table = plan_table.empty(self._address(said), len(self.codebook.codes))
-        every = [
-            (role, code) for role in range(len(ROLES)) for code in range(table.filled.shape[1])
-        ]
-        for (role, code), slots, categories in self.model().ask(said, every):
-            table.put(role, code, slots, categories)
+    def ask(self, city: str, asked: list[Asked]) -> list[Answer]:
+        """Ask the model places, whatever the table holds, and keep nothing."""
+        self.passes += len(asked)
+        told = np.array([self._distribution(place) for _, place in asked])
+        return list(self.model().ask(self._said(city), asked, told))
+
+    def fill(self, city: str, path: Path, travellers: range) -> PlanTable:
+        """Ask every code as some travellers and write the table to ``path``; minutes of use."""
+        table = PlanTable(self._address(self._said(city)))
+        codes = range(len(self.codebook.codes))
+        table.put(self.ask(city, [(who, code) for who in travellers for code in codes]))
         plan_table.write(table, path)
-        self._tables[said] = table
+        self._tables[self._said(city)] = table
         return table
 
-    def model(self) -> PlannerModel:
-        """Return the language model with the adapter, loaded at the first call."""
+    def unanswered(self, city: str) -> int:
+        """Return how many states a run's template can meet that no table holds."""
+        who = np.array(prompts.asked_as(self._config.template))
+        codes = np.arange(len(self.codebook.codes))
+        held = self.table(city).holds(np.repeat(who, len(codes)), np.tile(codes, len(who)))
+        return int((~held).sum()) * prompts.PLAN_SLOTS
+
+    def travellers(self, role: IntArray, group: IntArray) -> IntArray:
+        """Return who persons are in the prompt, by the run's template, shape (N,)."""
+        return prompts.travellers(self._config.template, role, group)
+
+    def model(self) -> PlannerModel | DistilledModel:
+        """Return the model, loaded at the first call."""
         if self._model is None:
-            self._model = self._load_model()
+            self._model = self._load()
         return self._model
 
     def _said(self, city: str) -> str:
         """Return how prompts name a city."""
         return self._config.city_name or city
 
-    def _fill(
-        self, said: str, table: PlanTable, role: IntArray, slot: IntArray, code: IntArray
-    ) -> int:
-        """Ask the places of missing states and keep the answers; return the states asked."""
+    def _fill(self, said: str, table: PlanTable, states: IntArray) -> int:
+        """Ask the places of missing states (3, M) and keep the answers; return the states asked."""
+        if not self._config.llm:
+            table.put(self.ask(said, _groups(states)))
+            return states.shape[1]
         kept = cache_directory() / "plans" / plan_table.file_name(table.address)
         with plan_table.locked(kept):
             _read_into(table, kept)  # what another actor asked meanwhile
-            missing = ~table.filled[role, code]
-            states = np.unique(np.stack([role, code, slot])[:, missing], axis=1)
-            groups = [(int(r), int(c)) for r, c in np.unique(states[:2], axis=1).T]
-            if not groups:
+            states = states[:, ~table.holds(states[0], states[1])]
+            asked = _groups(states)
+            if not asked:
                 return 0
-            LOG.info("planner: asking %d states of %d places", states.shape[1], len(groups))
-            for (r, c), slots, categories in self.model().ask(said, groups):
-                table.put(r, c, slots, categories)
+            LOG.info("planner: asking %d states of %d places", states.shape[1], len(asked))
+            table.put(self.ask(said, asked))
             plan_table.write(table, kept)
         return states.shape[1]
 
-    def _address(self, said: str) -> str:
-        return plan_table.address(
-            {
-                "weights": self._digest,
-                "base_model": self.architecture.base_digest,
-                "prompts": prompts.digest(said, self.codebook),
-                "codebook": self.codebook.digest,
-                "dtype": self._config.dtype,
-                "batch": str(min(self._config.batch, PLAN_SLOTS)),
-            }
-        )
+    def _tell(self, row: npt.NDArray[np.float64]) -> int:
+        """Return the hash of a place's text, and remember what it stands for."""
+        text = prompts.place(row)
+        place = int(hashlib.sha256(text.encode()).hexdigest()[:_HASHED], 16)
+        if prompts.place(self._told.setdefault(place, row)) != text:
+            msg = f"planner: two POI distributions have the hash {place:012x}"
+            raise StageError(msg)
+        return place
 
-    def _load_model(self) -> PlannerModel:
-        config = self.architecture
-        language = load_language_model(self._config.base_model, torch.float32, self._compute.device)
-        if language.digest != config.base_digest:
-            msg = f"planner.base_model: {self._config.base_model!r} is not the language model that "
-            msg += f"{self._folder} was fitted to ({config.base_model!r}, SHA-256 "
-            msg += f"{config.base_digest[:12]}…); fit the planner to it with `raygen train planner`"
+    def _distribution(self, place: int) -> npt.NDArray[np.float64]:
+        return self.codebook.codes[place] if self._config.quantise else self._told[place]
+
+    def _address(self, said: str) -> str:
+        codes = self.codebook.codes if self._config.quantise else self.codebook.codes[:0]
+        parts = {
+            "weights": self.digest,
+            "prompts": prompts.digest(said, codes),
+            "codebook": self.codebook.digest if self._config.quantise else "",
+            "dtype": self._config.dtype,
+        }
+        if isinstance(self.architecture, PlannerArchitecture):
+            parts["base_model"] = self.architecture.base_digest
+        return plan_table.address(parts)
+
+    def _load(self) -> PlannerModel | DistilledModel:
+        if isinstance(self.architecture, PlannerArchitecture):
+            device = self._compute.device
+            return load_planner_model(
+                self._folder, self.architecture, self._tensors, self._config, device
+            )
+        net = DistilledNet(self.architecture)
+        try:
+            net.load_state_dict({n: t.float() for n, t in self._tensors.items()})
+        except RuntimeError as error:
+            msg = f"{self._folder}: weights do not fit the architecture: {error}"
+            raise WeightsError(msg) from None
+        return DistilledModel(net)
+
+    def _check(self) -> None:
+        known = self.architecture
+        if isinstance(known, DistilledArchitecture) and known.travellers != TRAVELLERS:
+            msg = f"{self._folder}: was fitted to other travellers than {list(TRAVELLERS)}; fit it "
+            msg += "anew with `raygen train distilled`"
             raise WeightsError(msg)
-        device = torch.device(self._compute.device)
-        tensors = {name: tensor.to(device) for name, tensor in self._tensors.items()}
-        merge_lora(language.decoder, tensors, config.alpha / config.rank)
-        language.decoder.to(getattr(torch, self._config.dtype))
-        head = OutputLayer(config.hidden)
-        head.load_state_dict(
-            {n.removeprefix("head."): t for n, t in self._tensors.items() if n.startswith("head.")}
-        )
-        return PlannerModel(language, head.to(device).eval(), self.codebook, self._config.batch)
 
 
 def load_planner(weights: Path, config: PlannerConfig, compute: ComputeConfig) -> Planner:
@@ -235,7 +231,8 @@ def load_planner(weights: Path, config: PlannerConfig, compute: ComputeConfig) -
     Parameters
     ----------
     weights
-        Directory with one folder per model; the planner's is ``planner``.
+        Directory with one folder per model; the planner's is ``planner``, or
+        ``planner-distilled`` where ``config.llm`` is false.
     config
         How it is asked.
     compute
@@ -244,20 +241,21 @@ def load_planner(weights: Path, config: PlannerConfig, compute: ComputeConfig) -
     Returns
     -------
     planner
-        Without its language model, which the first unanswered state loads.
+        Without its model, which the first unanswered state loads.
 
     Raises
     ------
     WeightsError
         If the weights are missing, truncated or of another model.
     """
-    return Planner(weights / MODEL, config, compute)
+    return Planner(weights, config, compute)
+
+
+def _groups(states: IntArray) -> list[Asked]:
+    """Return the distinct (traveller, place) of states (3, M), travellers together."""
+    return [(int(who), int(place)) for who, place in np.unique(states[:2], axis=1).T]
 
 
 def _read_into(table: PlanTable, path: Path) -> None:
     if path.is_file():
-        table.merge(plan_table.read(path, table.address, table.filled.shape[1]))
-
-
-def _half(probabilities: torch.Tensor) -> Half:
-    return probabilities.cpu().numpy().astype(np.float16)
+        table.merge(plan_table.read(path, table.address))

@@ -3,7 +3,7 @@
 UniMob's plan of an arrival k is a distribution over its slot (M_k) and one over the POI categories
 of its place (D_k). Fusion with the day chain is ours. The recursion follows the chain: for arrival
 k with activity type a, from a place with POI distribution p_{k-1} where the person arrived in
-half-hour s, the planner is asked (role, s, code of p_{k-1}), and
+half-hour s, the planner is asked (traveller, s, code of p_{k-1}), and
 
     D_k ∝ P_LLM(category) · P(category | a)                 P(category | a) of the city's POIs
     M_k ∝ P_LLM(slot) · exp(−(slot − s_k)² / 2σ²) + ε·[slot = s_k]     s_k: the chain's half-hour
@@ -46,7 +46,8 @@ class PlanResult:
     """Arrivals planned."""
 
     states: IntArray
-    """Distinct plan states among them, sorted: (role · 48 + departure slot) · K + code."""
+    """Distinct plan states among them, sorted: (traveller · 48 + departure slot) · K + place, with
+    K = ``Planner.span``."""
 
     asked: int
     """States that no table held and the language model was asked for."""
@@ -111,10 +112,11 @@ def travel_plans(
     schema.check(persons, schema.PERSONS, "persons")
     schema.check(households, schema.HOUSEHOLDS, "households")
     _check_chains(chains, persons.num_rows)
-    role = _roles(persons)
+    group = persons.column("demographic_group").to_numpy().astype(np.int64)
+    traveller = planner.travellers(_roles(persons), group)
     home = city.region_poi[city.home_region[_home_zones(persons, households, city)]]
     activities = _activities(chains)
-    answers = _recurse(activities, role, home, city, planner)
+    answers = _recurse(activities, traveller, home, city, planner)
     temporal = _sharpen(answers.slots, activities)
     first = activities.sequence == 0
     answers.semantic[first] = home[activities.person[first]]
@@ -144,7 +146,7 @@ def travel_plans(
 
 
 def _recurse(
-    activities: _Activities, role: IntArray, home: FloatArray, city: City, planner: Planner
+    activities: _Activities, traveller: IntArray, home: FloatArray, city: City, planner: Planner
 ) -> _Answers:
     """Ask for every arrival, one round for each sequence number."""
     rows = len(activities.kind)
@@ -152,28 +154,29 @@ def _recurse(
     semantic = np.zeros((rows, _CATEGORIES), dtype=np.float32)
     states = np.full(rows, -1, dtype=np.int64)
     asked = 0
-    codes = len(planner.codebook.codes)
-    code = planner.codebook.nearest(home)  # (N,): of the place where a person is
+    span = planner.span
+    place = planner.places(home)  # (N,): where a person is
     here = np.flatnonzero(activities.sequence == 1)
     while len(here):
         person = activities.person[here]
         departure = np.where(
             activities.sequence[here] == 1, 0, activities.start[here - 1] // _QUARTERS
         )
-        states[here] = (role[person] * PLAN_SLOTS + departure) * codes + code[person]
+        states[here] = (traveller[person] * PLAN_SLOTS + departure) * span + place[person]
         # Equal states with equal types have equal plans: fuse and quantise each once.
+        found, which = np.unique(states[here], return_inverse=True)
         pairs, inverse = np.unique(
-            states[here] * len(ACTIVITY_TYPES) + activities.kind[here], return_inverse=True
+            which * len(ACTIVITY_TYPES) + activities.kind[here], return_inverse=True
         )
-        state, kind = pairs // len(ACTIVITY_TYPES), pairs % len(ACTIVITY_TYPES)
-        arrivals, places, new = planner.answers(
-            city.name, state // (PLAN_SLOTS * codes), state // codes % PLAN_SLOTS, state % codes
+        state, kind = found[pairs // len(ACTIVITY_TYPES)], pairs % len(ACTIVITY_TYPES)
+        arrivals, categories, new = planner.answers(
+            city.name, state // (PLAN_SLOTS * span), state // span % PLAN_SLOTS, state % span
         )
         asked += new
-        fused = _fuse(places, city.category_given_type[kind])
+        fused = _fuse(categories, city.category_given_type[kind])
         slots[here] = arrivals[inverse]
         semantic[here] = fused[inverse]
-        code[person] = planner.codebook.nearest(fused)[inverse]
+        place[person] = planner.places(fused)[inverse]
         following = here + 1
         following = following[following < rows]
         here = following[activities.sequence[following] > 1]

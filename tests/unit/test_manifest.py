@@ -93,7 +93,9 @@ def test_another_city_or_model_changes_the_digest():
     assert identity(models=(MODEL, MODEL)).digest != identity().digest
 
 
-@pytest.mark.parametrize("states", [[], [0], [7, 8, 18431], list(range(2000))])
+@pytest.mark.parametrize(
+    "states", [[], [0], [7, 8, 18431], list(range(2000)), [3, 2**48 + 5, 1151 * 2**48]]
+)
 def test_plan_states_are_kept_as_text(states):
     assert unpack(pack(np.array(states, dtype=np.int64))).tolist() == states
 

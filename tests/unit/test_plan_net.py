@@ -19,12 +19,13 @@ from raygen.models.plan_net import (
     merge_lora,
     split,
     trained_tensors,
-    tree_hidden,
 )
+from raygen.models.plan_tree import grow, leaves, time_tree
 
 CONFIG = PlannerArchitecture(hidden=tinyplanner.HIDDEN, upper_layers=2, rank=2, alpha=4.0)
 INSTRUCTION, PLACE = torch.arange(10)[None], torch.arange(20, 26)[None]
 TIMES = torch.tensor([[1, 2, 3], [4, 5, 6], [1, 2, 9]])
+TREE = time_tree(TIMES)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,8 @@ def whole_prompts(model):
 def random_batch(decoder):
     lower = split(decoder, 2)[0]
     rng = seeds.stream(1, "net-test")
-    cache = fork(None, 1)
     return {
-        "instruction": extend(lower, cache, INSTRUCTION),
-        "place": extend(lower, cache, PLACE),
-        "times": extend(lower, fork(cache, 3), TIMES),
+        "prompt": grow(lower, torch.cat([INSTRUCTION, PLACE, TREE.ids], dim=1), TREE),
         "slot": torch.tensor([3, 20, 47]),
         "time_target": torch.from_numpy(rng.dirichlet(np.ones(48), 3)).float(),
         "poi_target": torch.from_numpy(rng.dirichlet(np.ones(14), 3)).float(),
@@ -53,9 +51,40 @@ def random_batch(decoder):
     }
 
 
+def tree_states(model):
+    """The times' hidden states, the instruction from a cache."""
+    cache = fork(None, 1)
+    extend(model, cache, INSTRUCTION)
+    return leaves(grow(model, torch.cat([PLACE, TREE.ids], dim=1), TREE, cache), TREE)
+
+
+def test_common_beginnings_are_one_branch():
+    assert TREE.ids.tolist() == [[1, 4, 2, 5, 3, 6, 9]]
+    assert TREE.depth.tolist() == [0, 0, 1, 1, 2, 2, 2]
+    assert TREE.last.tolist() == [4, 5, 6]
+    assert TREE.sees[6].nonzero().ravel().tolist() == [0, 2, 6]
+
+
 def test_the_prompt_tree_gives_the_hidden_states_of_whole_prompts(decoder):
-    tree = tree_hidden(decoder, INSTRUCTION, PLACE, TIMES)
-    torch.testing.assert_close(tree, whole_prompts(decoder), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(tree_states(decoder), whole_prompts(decoder), atol=1e-5, rtol=1e-5)
+
+
+def test_a_branch_does_not_see_the_others(decoder):
+    other = TREE.ids.clone()
+    other[0, 6] = 77  # the last token of the third time
+    cache = fork(None, 1)
+    extend(decoder, cache, INSTRUCTION)
+    changed = leaves(grow(decoder, torch.cat([PLACE, other], dim=1), TREE, cache), TREE)
+    same = tree_states(decoder)
+    torch.testing.assert_close(changed[:2], same[:2])
+    assert not torch.allclose(changed[2], same[2])
+
+
+def test_the_tree_goes_on_in_the_upper_part(decoder):
+    lower, upper = split(decoder, 2)
+    prompt = grow(lower, torch.cat([INSTRUCTION, PLACE, TREE.ids], dim=1), TREE)
+    got = leaves(grow(upper, prompt, TREE), TREE)
+    torch.testing.assert_close(got, whole_prompts(decoder), atol=1e-5, rtol=1e-5)
 
 
 def test_the_upper_part_takes_over_where_the_lower_part_ends(decoder):
@@ -99,14 +128,14 @@ def test_the_divergence_is_that_of_the_target_from_the_softmax():
 
 def test_the_total_weighs_the_time_loss_by_lambda(decoder):
     config = CONFIG.model_copy(update={"time_weight": 3.0})
-    net = PlannerNet(config, add_lora(split(decoder, 2)[1], config, 0))
+    net = PlannerNet(config, add_lora(split(decoder, 2)[1], config, 0), TREE)
     losses = net.loss(random_batch(decoder))
     torch.testing.assert_close(losses["total"], losses["poi"] + 3 * losses["time"])
 
 
 def test_fresh_lora_changes_nothing_and_is_drawn_from_the_seed(decoder):
     one, same, other = (add_lora(split(decoder, 2)[1], CONFIG, seed) for seed in (0, 0, 1))
-    embeds = random_batch(decoder)["instruction"]
+    embeds = random_batch(decoder)["prompt"]
     plain = split(decoder, 2)[1](inputs_embeds=embeds).last_hidden_state
     torch.testing.assert_close(one(inputs_embeds=embeds).last_hidden_state, plain)
     name = "layers.0.self_attn.q_proj.lora_A.default.weight"
@@ -115,7 +144,7 @@ def test_fresh_lora_changes_nothing_and_is_drawn_from_the_seed(decoder):
 
 
 def test_training_lowers_the_loss_and_the_merged_model_says_the_same(decoder):
-    net = PlannerNet(CONFIG, add_lora(split(decoder, 2)[1], CONFIG, 0))
+    net = PlannerNet(CONFIG, add_lora(split(decoder, 2)[1], CONFIG, 0), TREE)
     batch = random_batch(decoder)
     trainable = [weight for weight in net.parameters() if weight.requires_grad]
     optimiser = torch.optim.Adam(trainable, lr=0.05)
@@ -129,7 +158,7 @@ def test_training_lowers_the_loss_and_the_merged_model_says_the_same(decoder):
     assert {name.split(".")[2] for name in tensors if name.startswith("lora")} == {"1", "2"}
     merged = copy.deepcopy(decoder)
     merge_lora(merged, tensors, CONFIG.alpha / CONFIG.rank)
-    time, poi = net.head(tree_hidden(merged, INSTRUCTION, PLACE, TIMES), batch["slot"])
+    time, poi = net.head(tree_states(merged), batch["slot"])
     for got, want in zip((time, poi), net.logits(batch), strict=True):
         torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
 

@@ -6,7 +6,11 @@ import tinyplanner
 
 from raygen import schema
 from raygen.city import open_city
+from raygen.config import ComputeConfig, PlannerConfig
 from raygen.errors import DataError
+from raygen.models.plan_table import PLACES
+from raygen.models.planner import load_planner
+from raygen.models.prompts import CAR, GROUP
 from raygen.stages.plan import travel_plans
 from raygen.taxonomy import (
     ACTIVITY_TYPES,
@@ -127,6 +131,65 @@ def test_the_role_is_read_by_its_word_not_by_its_code(city, planner):
         travel_plans(t, households(), chains(), 0, city, planner).plans for t in (table, other)
     )
     assert one.equals(two)
+
+
+def test_the_template_says_who_travels(city, tmp_path):
+    """Without a language model, which knows all travellers."""
+    root = tinyplanner.distil(tmp_path)
+    people = persons()
+    column = pa.array([7, 0, 11], pa.int8())
+    people = people.set_column(7, schema.PERSONS.field("demographic_group"), column)
+    made = {}
+    for template in ("role", "group", "car"):
+        asked = PlannerConfig(llm=False, template=template)
+        planner = load_planner(root, asked, ComputeConfig())
+        made[template] = travel_plans(people, households(), chains(), 0, city, planner)
+    who = {t: set((r.states // (48 * tinyplanner.CODES)).tolist()) for t, r in made.items()}
+    # person 1 stays at home
+    assert who == {"role": {0}, "group": {GROUP + 7, GROUP + 11}, "car": {CAR}}
+    assert not made["role"].plans.equals(made["group"].plans)
+
+
+class WholePrompts:
+    """A planner as the paper has it: a whole prompt for every question, nothing kept."""
+
+    span = PLACES
+
+    def __init__(self, planner):
+        self.planner, self.told = planner, []
+        self.travellers = planner.travellers
+
+    def places(self, distributions):
+        self.told.extend(distributions.astype(np.float64))
+        return np.arange(len(self.told) - len(distributions), len(self.told))
+
+    def answers(self, city, traveller, slot, place):
+        ask = self.planner.model().ask_alone
+        found = [
+            ask("a city", int(who), int(at), self.told[int(where)])
+            for who, at, where in zip(traveller, slot, place, strict=True)
+        ]
+        return np.stack([f[0] for f in found]), np.stack([f[1] for f in found]), len(found)
+
+
+def test_plans_from_the_table_equal_plans_of_whole_prompts(city, tmp_path, monkeypatch):
+    """Not quantised: the likeliest slot and category of every arrival, and all shares nearly."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    base = tinyplanner.language(tmp_path / "language")
+    root = tinyplanner.build(tmp_path / "weights", base=base)
+    planner = tinyplanner.load(root, base, quantise=False)
+    inputs = (persons(), households(), chains(), 0, city)
+    asked = travel_plans(*inputs, planner)
+    kept = travel_plans(*inputs, tinyplanner.load(root, base, quantise=False))
+    whole = travel_plans(*inputs, WholePrompts(planner))
+    assert (asked.asked, kept.asked) == (5, 0)
+    assert asked.plans.equals(kept.plans)
+    assert asked.states.tolist() == kept.states.tolist()
+    for column in ("temporal_plan", "semantic_plan"):
+        np.testing.assert_array_equal(
+            rows(asked, column).argmax(axis=1), rows(whole, column).argmax(axis=1)
+        )
+        np.testing.assert_allclose(rows(asked, column), rows(whole, column), atol=2e-3)
 
 
 def test_no_persons_have_no_plans(city, planner):

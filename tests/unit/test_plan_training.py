@@ -1,5 +1,3 @@
-from itertools import islice
-
 import numpy as np
 import pytest
 import tinyplanner
@@ -9,13 +7,14 @@ from safetensors import safe_open
 from raygen import seeds
 from raygen.mobility import Days
 from raygen.models.language import load_language_model
-from raygen.models.plan_net import PlannerArchitecture, split, tree_hidden
-from raygen.models.prompts import PHONE, instruction, place, times
+from raygen.models.plan_net import PlannerArchitecture, split
+from raygen.models.plan_tree import grow, leaves
+from raygen.models.prompts import PHONE, TRAVELLERS, instruction, place, times
 from raygen.survey import PURPOSES, Survey
 from raygen.taxonomy import POI_CATEGORIES, ROLES
 from training.plan_places import SHARES, category_given_type, code_shares, places
 from training.plan_probe import probe_heads
-from training.plan_scores import Answers, baselines, floor, score
+from training.plan_scores import Answers, baselines, floor, heaviest, score
 from training.plan_states import Smoothing, States, phone_states, survey_states
 from training.plan_task import (
     GroupTargets,
@@ -23,6 +22,7 @@ from training.plan_task import (
     group_targets,
     names_of,
     place_batch,
+    times_of,
     write_activations,
 )
 
@@ -48,10 +48,25 @@ def tiny_survey():
     )
 
 
+def workers():
+    """Both persons of the tiny survey, as workers and nobody else."""
+    members = np.zeros((len(TRAVELLERS), 2), dtype=np.bool_)
+    members[0] = True
+    return members
+
+
+def test_a_day_counts_for_all_that_its_person_is():
+    members = workers()
+    members[9, 0] = True
+    states = survey_states(tiny_survey(), members, "train", np.eye(6), np.eye(6, 14))
+    np.testing.assert_array_equal(states.slots[9], states.slots[0])
+    assert states.weight[[0, 9]].sum() == states.weight.sum() == 12
+
+
 def test_a_survey_day_gives_three_pairs_and_knows_tomorrow():
     codes = np.eye(6)  # a code for each purpose
     goals = np.eye(6, 14)
-    states = survey_states(tiny_survey(), np.array([0, 0]), "train", codes, goals)
+    states = survey_states(tiny_survey(), workers(), "train", codes, goals)
     found = [tuple(map(int, at)) for at in np.argwhere(states.slots)]
     # (role, code, slot of arrival, slot of the next): home at 0 → work at 8; → home; → tomorrow's work
     assert found == [(0, 0, 0, 16), (0, 0, 34, 16), (0, 3, 16, 34)]
@@ -72,8 +87,22 @@ def test_phone_days_pair_each_arrival_with_the_next_and_the_last_with_the_first(
     assert states.categories[PHONE, 0, 40].tolist() == np.eye(3, 14)[1].tolist()
 
 
+def test_phone_days_are_told_by_the_clock():
+    days = Days(
+        region=np.array([[0, 1, 0]], dtype=np.int32),
+        slot=np.array([[0, 4, 40]], dtype=np.int8),
+        kind=np.full((1, 3), -1, dtype=np.int8),
+        cut=0,
+        begins=16,
+    )
+    states = phone_states(days, np.eye(2, 14), np.array([0, 1]), 2)
+    found = {tuple(map(int, at)) for at in np.argwhere(states.slots)}
+    # begins at 8:00, arrives at 10:00 and at 4:00; then tomorrow's first arrival
+    assert found == {(PHONE, 0, 16, 20), (PHONE, 1, 20, 8), (PHONE, 0, 8, 20)}
+
+
 def test_targets_without_data_are_uniform_and_others_sum_to_one():
-    states = survey_states(tiny_survey(), np.array([0, 0]), "train", np.eye(6), np.eye(6, 14))
+    states = survey_states(tiny_survey(), workers(), "train", np.eye(6), np.eye(6, 14))
     time, poi = states.targets()
     np.testing.assert_allclose(time.sum(axis=-1), 1)
     np.testing.assert_allclose(poi.sum(axis=-1), 1)
@@ -82,7 +111,7 @@ def test_targets_without_data_are_uniform_and_others_sum_to_one():
 
 def test_smoothing_shrinks_rare_states_to_their_traveller_and_slot():
     codes, goals = np.eye(6), np.eye(6, 14)
-    states = survey_states(tiny_survey(), np.array([0, 0]), "train", codes, goals)
+    states = survey_states(tiny_survey(), workers(), "train", codes, goals)
     none = Smoothing(width=1e-3, slot=0.0, traveller=0.0, place=0.0)
     smooth = states.smoothed(none)
     np.testing.assert_allclose(smooth.slots, states.slots, atol=1e-9)
@@ -113,7 +142,7 @@ def test_places_are_drawn_towards_their_purpose():
 
 
 def states_of(weight, slots=None):
-    shape = (7, 5, 48)
+    shape = (len(TRAVELLERS), 5, 48)
     full = np.zeros(shape)
     full[tuple(np.array(list(weight)).T)] = list(weight.values())
     spread = np.full((*shape, 48), 1 / 48) if slots is None else slots
@@ -122,16 +151,33 @@ def states_of(weight, slots=None):
 
 
 def test_the_heaviest_places_are_kept():
-    states = states_of({(0, 1, 3): 6.0, (0, 1, 9): 2.0, (2, 4, 0): 1.5, (5, 0, 0): 0.5})
+    light = {(0, code, 0): 0.1 for code in (0, 2, 3, 4)}
+    states = states_of(light | {(0, 1, 3): 6.0, (0, 1, 9): 2.0, (2, 4, 0): 1.6})
     targets = group_targets(states, 0.9)
-    assert targets.groups == ((0, 1), (2, 4))
-    np.testing.assert_allclose(targets.mass, [8 / 9.5, 1.5 / 9.5], rtol=1e-6)
+    assert targets.groups == ((0, 1), (2, 4), (0, 0), (0, 2))  # three of a traveller at least
+    np.testing.assert_allclose(targets.mass, np.array([8, 1.6, 0.1, 0.1]) / 9.8, rtol=1e-6)
     np.testing.assert_allclose(targets.weight[0, [3, 9]], [0.75, 0.25])
+
+
+def test_every_traveller_keeps_a_few_places():
+    states = states_of({(0, 1, 3): 97.0, (4, 2, 9): 2.0, (4, 0, 0): 1.0})
+    assert set(group_targets(states, 0.5).groups) == {(0, 1), (4, 2), (4, 0)}
+    twice = np.where(np.arange(len(TRAVELLERS)) == 4, 100.0, 1.0)
+    assert group_targets(states, 0.5, twice).groups[0] == (4, 2)
+
+
+def test_the_heaviest_states_are_left():
+    states = states_of({(0, 1, 3): 6.0, (2, 4, 0): 3.0, (5, 0, 0): 1.0})
+    assert heaviest(states, 0.9).weight.sum() == 9
+    assert heaviest(states, 1.0).weight.sum() == 10
+    assert heaviest(states, 0.5).slots.sum() == pytest.approx(6)
 
 
 def test_a_perfect_planner_has_no_divergence_and_the_marginal_has():
     rng = seeds.stream(0, "scores-test")
-    held = states_of({(0, 1, 3): 2.0, (1, 2, 9): 1.0}, rng.dirichlet(np.ones(48), (7, 5, 48)))
+    held = states_of(
+        {(0, 1, 3): 2.0, (1, 2, 9): 1.0}, rng.dirichlet(np.ones(48), (len(TRAVELLERS), 5, 48))
+    )
     perfect = score(held, Answers(*held.targets()))
     marginal = score(held, baselines(held)["marginal"])
     assert perfect.time_jsd == pytest.approx(0, abs=1e-9)
@@ -141,7 +187,7 @@ def test_a_perfect_planner_has_no_divergence_and_the_marginal_has():
 
 
 def test_the_likelihood_is_that_of_what_came():
-    slots = np.zeros((7, 5, 48, 48))
+    slots = np.zeros((len(TRAVELLERS), 5, 48, 48))
     slots[0, 1, 3, 7] = 1.0
     held = states_of({(0, 1, 3): 2.0}, slots)
     half = np.full((1, 1, 1, 48), 0.5 / 47)
@@ -179,7 +225,7 @@ def task(tmp_path_factory, language):
         names=GROUPS,
         held_names={group: names[0] for group, names in GROUPS.items()},
         draws=7,
-        head=probe_heads(upper, path, targets, GROUPS, CONFIG.hidden),
+        head=probe_heads(upper, path, targets, GROUPS, CONFIG.hidden, times_of(model)),
     )
 
 
@@ -195,7 +241,8 @@ def test_activations_carry_on_to_the_hidden_states_of_whole_prompts(task, langua
     with safe_open(task.activations, "pt") as file:
         batch = place_batch(file, task.train, 0, 1.0, "Brno")
     upper = split(model.decoder, 1)[1]
-    got = tree_hidden(upper, batch["instruction"], batch["place"], batch["times"])[31]
+    tree = times_of(model)
+    got = leaves(grow(upper, batch["prompt"], tree), tree)[31]
     torch.testing.assert_close(got, want, atol=0.05, rtol=0.05)  # kept in bfloat16
 
 
@@ -227,8 +274,8 @@ def test_the_probe_beats_the_zero_start_and_training_goes_on_from_it(task):
     assert start < 0.8 * task.validate(net)["total"]
     net = task.model()
     optimiser = torch.optim.Adam([w for w in net.parameters() if w.requires_grad], lr=3e-4)
-    for _ in range(8):
-        for batch in islice(task.batches(0, 0, 1), 7):
+    for epoch in range(8):
+        for batch in task.batches(epoch, 0, 1):
             optimiser.zero_grad()
             net(batch, 0.5)["total"].backward()
             optimiser.step()
@@ -239,7 +286,7 @@ def test_a_batch_weighs_as_much_as_its_scale(task):
     with safe_open(task.activations, "pt") as file:
         batch = place_batch(file, task.train, 1, 2.5, "Prague")
     assert batch["weight"].sum().item() == pytest.approx(2.5)
-    assert batch["times"].shape[:1] == (48,)
+    assert batch["time_target"].shape == (48, 48)
 
 
 def test_prompts_name_cities_in_turn_and_beijing_for_phones():
@@ -254,7 +301,7 @@ def test_prompts_name_cities_in_turn_and_beijing_for_phones():
 
 def test_a_places_prompts_name_all_its_cities(task):
     instructions = {
-        batch["instruction"].numpy().tobytes()
+        batch["prompt"].numpy().tobytes()
         for epoch in range(6)
         for batch in task.batches(epoch, 0, 1)
         if torch.equal(batch["time_target"], torch.from_numpy(task.train.time[0]))

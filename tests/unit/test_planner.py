@@ -1,10 +1,12 @@
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
 import tinyplanner
 
+from raygen import seeds
 from raygen.config import ComputeConfig, PlannerConfig
 from raygen.errors import WeightsError
 from raygen.models import plan_table, prompts
@@ -28,7 +30,7 @@ def root(tmp_path, base, monkeypatch):
 def test_a_live_answer_equals_the_kept_one_bit_for_bit(root, base, tmp_path):
     live = tinyplanner.load(root, base)
     asked = live.answers(CITY, ROLE, SLOT, CODE)
-    whole = live.fill(CITY, tmp_path / "whole")
+    whole = live.fill(CITY, tmp_path / "whole", range(6))
     kept = whole.answers(ROLE, SLOT, CODE)
     assert asked[2] == 3
     np.testing.assert_array_equal(asked[0], kept[0])
@@ -92,7 +94,7 @@ def test_another_language_model_is_refused(root, base, tmp_path):
 
 
 def test_a_missing_language_model_is_named(root):
-    with pytest.raises(WeightsError, match=r"base_model: must be 'smollm2' or a folder"):
+    with pytest.raises(WeightsError, match=r"base_model: must be 'smollm2', a folder"):
         tinyplanner.load(root).answers(CITY, ROLE, SLOT, CODE)
 
 
@@ -101,10 +103,87 @@ def test_missing_weights_say_how_to_fit_them(tmp_path):
         tinyplanner.load(tmp_path)
 
 
-def test_the_instruction_is_the_papers_with_role_and_city():
-    text = prompts.instruction(1, "Lyon")
-    assert "a trajectory of a college student that starts in Lyon." in text
-    assert "14 categories" in text
+REST = (
+    "that starts in Lyon. Based on the POI distribution of the starting location and the departure "
+    "time, predict: 1. Predict the next arrival time (in 30-minute units from now); 2. The POI "
+    "distribution of the destination location (over 14 categories);"
+)
+
+
+@pytest.mark.parametrize(
+    ("traveller", "given"),
+    [
+        (prompts.CAR, "a private car trip"),
+        (prompts.PHONE, "a trajectory of a mobile phone user"),
+        (1, "a trajectory of a college student"),
+        (prompts.OFFICE_WORKER, "a trajectory of an office worker"),
+        (prompts.GROUP + 11, "a trajectory of an elderly woman who does not work"),
+    ],
+)
+def test_the_instructions_are_those_of_figure_6(traveller, given):
+    text = prompts.instruction(traveller, "Lyon")
+    assert text.startswith(f"<Instruction> You are given {given} {REST}\n")
+
+
+def test_every_template_says_who_travels():
+    role, group = np.array([0, 3]), np.array([11, 2])
+    assert prompts.travellers("role", role, group).tolist() == [0, 3]
+    assert prompts.travellers("group", role, group).tolist() == [23, 14]
+    assert prompts.travellers("car", role, group).tolist() == [prompts.CAR] * 2
+    assert len(set(prompts.TRAVELLERS)) == len(prompts.TRAVELLERS) == 24
+    known = get_args(PlannerConfig.model_fields["template"].annotation)
+    assert set(known) == {"role", "group", *prompts.TEMPLATES}
+    for template in known:
+        asked = prompts.travellers(template, role, group)
+        assert set(asked.tolist()) <= set(prompts.asked_as(template))
+
+
+def exact(root, base):
+    return tinyplanner.load(root, base, quantise=False)
+
+
+def test_places_that_are_not_quantised_are_known_by_their_text(root, base):
+    planner = exact(root, base)
+    poi = seeds.stream(0, "exact-test").dirichlet(np.full(14, 0.3), 6)
+    poi[3] = poi[0] + 1e-7  # says the same
+    places = planner.places(poi)
+    assert places[3] == places[0]
+    assert len(set(places.tolist())) == 5
+    assert (places < planner.span).all()
+    np.testing.assert_array_equal(exact(root, base).places(poi[::-1]), places[::-1])
+
+
+def test_cached_answers_equal_whole_prompts(root, base):
+    """Not quantised, from the table: the likeliest slot and category are those of the paper's way,
+    a whole prompt for each question."""
+    planner = exact(root, base)
+    rng = seeds.stream(1, "exact-test")
+    poi = rng.dirichlet(np.full(14, 0.3), 8)
+    role, slot = rng.integers(0, 6, 8), rng.integers(0, 48, 8)
+    first = planner.answers(CITY, role, slot, planner.places(poi))
+    again = exact(root, base)  # from the file
+    kept = again.answers(CITY, role, slot, again.places(poi))
+    assert (first[2], kept[2]) == (8, 0)
+    for row in range(8):
+        alone = planner.model().ask_alone("a city", int(role[row]), int(slot[row]), poi[row])
+        for said, table, file in zip(alone, first, kept, strict=False):
+            np.testing.assert_array_equal(table[row], file[row])
+            np.testing.assert_allclose(table[row], said, rtol=2e-3, atol=1e-6)
+            assert said.argmax() == table[row].argmax()
+
+
+def test_passes_are_counted_by_place(root, base):
+    planner = tinyplanner.load(root, base)
+    planner.answers(CITY, ROLE, SLOT, CODE)
+    assert planner.passes == 2  # three states at two places
+
+
+def test_unanswered_states_are_of_the_runs_template(root, base):
+    planner = tinyplanner.load(root, base)
+    assert planner.unanswered(CITY) == 6 * tinyplanner.CODES * 48
+    planner.answers(CITY, ROLE, SLOT, CODE)
+    assert planner.unanswered(CITY) == (6 * tinyplanner.CODES - 2) * 48
+    assert tinyplanner.load(root, base, template="person").unanswered(CITY) == 5 * 48
 
 
 def test_a_place_is_told_by_its_largest_shares():
@@ -122,6 +201,6 @@ def test_a_kept_table_of_the_wrong_content_is_not_believed(root, base, tmp_path)
     planner = tinyplanner.load(root, base)
     at = planner.table(CITY).address
     path = tmp_path / "cache" / "raygen" / "plans" / plan_table.file_name(at)
-    plan_table.write(plan_table.empty("f" * 64, tinyplanner.CODES), path)
+    plan_table.write(plan_table.PlanTable("f" * 64), path)
     with pytest.raises(WeightsError, match="of address ffff"):
         tinyplanner.load(root, base).table(CITY)

@@ -25,9 +25,8 @@ def steady(root, ahead):
     table = planner.table(CITY)
     slots = np.eye(48, dtype=np.float16)[(np.arange(48) + ahead) % 48]
     place = np.tile(planner.codebook.codes[0].astype(np.float16), (48, 1))
-    for role in range(6):
-        for code in range(tinyplanner.CODES):
-            table.put(role, code, slots, place)
+    codes = range(tinyplanner.CODES)
+    table.put([(role, code, slots, place) for role in range(6) for code in codes])
     return planner
 
 
