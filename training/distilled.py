@@ -46,7 +46,7 @@ class DistilledRecipe(Recipe):
     city: str = "a city"
     """City that the teacher is asked about, as its prompts say it."""
 
-    profile_codes: Annotated[int, Field(ge=2)] = 6
+    profile_codes: Annotated[int, Field(ge=2)] = 4
     """Codes, spread over the codebook, that the teacher is asked as travellers without a role."""
 
     held_out: Annotated[int, Field(ge=2)] = 8
@@ -81,8 +81,14 @@ class Lessons:
 
     def take(self, rows: BoolArray) -> "Lessons":
         """Return some of the states."""
-        arrays = (self.traveller, self.code, self.slot, self.poi, self.time, self.category)
-        return Lessons(*(array[rows] for array in arrays))
+        return Lessons(
+            traveller=self.traveller[rows],
+            code=self.code[rows],
+            slot=self.slot[rows],
+            poi=self.poi[rows],
+            time=self.time[rows],
+            category=self.category[rows],
+        )
 
     def tensors(self, rows: npt.NDArray[np.integer] | slice) -> dict[str, Tensor]:
         """Return states as tensors by field."""

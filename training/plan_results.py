@@ -218,9 +218,9 @@ def distilled_rows(planner: Planner, corpus: Corpus, recipe: PlannerRecipe) -> l
     weight = corpus.validation.weight[:PHONE]
     who, code, slot = np.nonzero(weight)
     share = weight[who, code, slot] / weight.sum()
-    ours, theirs = (model.answers(city, who, slot, code) for model in (small, planner))
-    for name, index in (("M", 0), ("D", 1)):
-        gap = jsd(ours[index].astype(np.float64), theirs[index].astype(np.float64))
+    ours, theirs = (model.answers(city, who, slot, code)[:2] for model in (small, planner))
+    for name, one, other in zip(("M", "D"), ours, theirs, strict=True):
+        gap = jsd(one.astype(np.float64), other.astype(np.float64))
         rows.append(
             Row(
                 case="without LLM against with LLM, held-out states",

@@ -13,10 +13,12 @@ import argparse
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 # This file's own folder would hide packages of its files' names.
@@ -37,10 +39,15 @@ from raygen.stages.plan import PlanResult, travel_plans
 from raygen.stages.populate import populate
 from raygen.taxonomy import PLAN_SLOTS
 
-SHARD = 2500
+Shard = tuple[pa.Table, pa.Table, npt.NDArray[np.int8]]
+
+SHARD_PERSONS = 2500
 CITY = "los_angeles"
 SEED = 1
 NAIVE_PROMPTS = 12
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.floating]
 _LEAST_SAVING = 100.0  # passes spared for each pass at the largest number of agents
 
 
@@ -51,14 +58,22 @@ class World:
     city: City
     fit: PopulationFit
     weights: Path
+    kept: Path | None
 
-    def shards(self, agents: int):
+    def shards(self, agents: int, part: int = 0, parts: int = 1) -> Iterator[Shard]:
         """Yield households, persons and chains of a sample of agents, a shard at a time."""
-        index = sample_index(self.fit, agents, SEED, SHARD)
+        index = sample_index(self.fit, agents, SEED, SHARD_PERSONS)
         models = load_chain_models(self.weights, ComputeConfig())
-        for shard in range(index.shards):
+        for shard in range(part, index.shards, parts):
             households, persons = populate(self.fit, index, shard, self.city, SEED)
+            path = self.kept / f"chains-{agents}-{shard}.npy" if self.kept else None
+            if path and path.is_file():
+                yield households, persons, np.load(path)
+                continue
             chains = day_chains(persons, 0, models, ChainConfig(), SEED)
+            if path:
+                np.save(path.with_suffix(".part.npy"), chains)
+                path.with_suffix(".part.npy").replace(path)
             yield households, persons, chains
 
 
@@ -69,16 +84,21 @@ class WholePrompts:
         self.span = PLACES
         self.asked = 0
         self._planner = planner
-        self._told: list[np.ndarray] = []
+        self._told: list[npt.NDArray[np.float64]] = []
 
-    def travellers(self, role: np.ndarray, group: np.ndarray) -> np.ndarray:
+    def travellers(self, role: Ints, group: Ints) -> Ints:
+        """Return who persons are."""
         return self._planner.travellers(role, group)
 
-    def places(self, distributions: np.ndarray) -> np.ndarray:
+    def places(self, distributions: Floats) -> Ints:
+        """Return a new place for each distribution."""
         self._told.extend(distributions.astype(np.float64))
         return np.arange(len(self._told) - len(distributions), len(self._told))
 
-    def answers(self, city: str, traveller: np.ndarray, slot: np.ndarray, place: np.ndarray):
+    def answers(
+        self, city: str, traveller: Ints, slot: Ints, place: Ints
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], int]:
+        """Ask each state alone."""
         del city
         found = [
             self._planner.model().ask_alone("a city", int(who), int(s), self._told[int(where)])
@@ -88,11 +108,12 @@ class WholePrompts:
         return np.stack([f[0] for f in found]), np.stack([f[1] for f in found]), len(found)
 
 
-def cost_rows(world: World, planner: Planner, agents: int, pass_s: float, alone_s: float):
+def cost_rows(
+    world: World, planner: Planner, agents: int, pass_s: float, alone_s: float
+) -> list[Row]:
     """Plan everyone and return the rows of one size."""
     states, arrivals, persons = np.empty(0, np.int64), 0, 0
     plan_s = 0.0
-    begun = time.process_time()
     for households, people, chains in world.shards(agents):
         now = time.process_time()
         result = travel_plans(people, households, chains, 0, world.city, planner)
@@ -100,7 +121,6 @@ def cost_rows(world: World, planner: Planner, agents: int, pass_s: float, alone_
         states = np.union1d(states, result.states)
         arrivals += result.arrivals
         persons += people.num_rows
-    spent = time.process_time() - begun
     span = planner.span
     passes = len(np.unique(states // (PLAN_SLOTS * span) * span + states % span))
     case = f"{agents:,} agents"
@@ -133,7 +153,7 @@ def cost_rows(world: World, planner: Planner, agents: int, pass_s: float, alone_
             baseline_name="a whole prompt for each arrival",
         ),
         Row(case=case, metric="persons_planned_per_cpu_s", value=persons / plan_s, n=persons),
-        Row(case=case, metric="chains_and_plans_cpu_s", value=spent, n=persons),
+        Row(case=case, metric="plan_cpu_s", value=plan_s, n=persons),
         Row(
             case=case,
             metric="peak_memory_gb",
@@ -214,10 +234,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--passes", type=int, default=12)
     parser.add_argument("--persons", type=int, default=16)
     parser.add_argument("--weights", type=Path, default=checkpoints.SHIPPED)
+    parser.add_argument("--chains", type=Path, help="folder where drawn chains are kept")
+    parser.add_argument("--draw", type=int, nargs=2, help="draw chains only: part, of so many")
     parser.add_argument("--output", type=Path, default=Path("docs/results/planner-cost.json"))
     given = parser.parse_args(arguments)
     city = open_city(CITY)
-    world = World(city, load_or_fit(city, SEED, CACHE), given.weights)
+    world = World(city, load_or_fit(city, SEED, CACHE), given.weights, given.chains)
+    if given.draw:
+        drawn = sum(len(c) for n in given.agents for _, _, c in world.shards(n, *given.draw))
+        sys.stdout.write(f"{drawn:,} days\n")
+        return 0
     planner = load_planner(given.weights, PlannerConfig(), ComputeConfig())
     pass_s, alone_s = speed(planner, given.passes)
     rows = [
