@@ -60,16 +60,8 @@ def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: st
 
             settings = load(recipe, adapters.AdapterRecipe)
             weights = adapters.train(settings, output or settings.output, resume, address)
-        case "planner":
-            from training import planner
-
-            settings = load(recipe, planner.PlannerRecipe)
-            weights = planner.train(settings, output or settings.output, resume, address)
-        case "distilled":
-            from training import distilled
-
-            settings = load(recipe, distilled.DistilledRecipe)
-            weights = distilled.train(settings, output or settings.output, resume, address)
+        case "planner" | "distilled":
+            weights = _fit_planner(model, recipe, output, resume, address)
         case "spatial":
             from training import spatial
 
@@ -111,3 +103,18 @@ def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: st
             msg = f"model {model!r}: must be one of {', '.join(MODELS)}"
             raise ConfigError(msg)
     return weights
+
+
+def _fit_planner(
+    model: str, recipe: Path, output: Path | None, resume: bool, address: str | None
+) -> Path:
+    """Fit the planner, with a language model or without one."""
+    if model == "planner":
+        from training import planner
+
+        settings = load(recipe, planner.PlannerRecipe)
+        return planner.train(settings, output or settings.output, resume, address)
+    from training import distilled
+
+    settings = load(recipe, distilled.DistilledRecipe)
+    return distilled.train(settings, output or settings.output, resume, address)
