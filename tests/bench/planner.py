@@ -6,7 +6,8 @@ empty table makes for them (one for each place and traveller). Seconds of the la
 times the time of a pass, measured here on ``--passes`` of them. Then, for a few persons, what the
 table, the shared prefix and the codes change: plans from the table against plans from a whole
 prompt for each arrival, and plans of quantised places against plans of places as they are.
-Writes docs/results/planner-cost.json and .md.
+Writes docs/results/planner-cost.json and .md. With ``--parts DIR --part I N`` a process plans one of
+N parts of the shards, and the command with ``--parts DIR`` alone puts the parts together.
 """
 
 import argparse
@@ -48,6 +49,7 @@ NAIVE_PROMPTS = 12
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
+Speed = tuple[float, float]
 _LEAST_SAVING = 100.0  # passes spared for each pass at the largest number of agents
 
 
@@ -58,7 +60,6 @@ class World:
     city: City
     fit: PopulationFit
     weights: Path
-    kept: Path | None
 
     def shards(self, agents: int, part: int = 0, parts: int = 1) -> Iterator[Shard]:
         """Yield households, persons and chains of a sample of agents, a shard at a time."""
@@ -66,15 +67,7 @@ class World:
         models = load_chain_models(self.weights, ComputeConfig())
         for shard in range(part, index.shards, parts):
             households, persons = populate(self.fit, index, shard, self.city, SEED)
-            path = self.kept / f"chains-{agents}-{shard}.npy" if self.kept else None
-            if path and path.is_file():
-                yield households, persons, np.load(path)
-                continue
-            chains = day_chains(persons, 0, models, ChainConfig(), SEED)
-            if path:
-                np.save(path.with_suffix(".part.npy"), chains)
-                path.with_suffix(".part.npy").replace(path)
-            yield households, persons, chains
+            yield households, persons, day_chains(persons, 0, models, ChainConfig(), SEED)
 
 
 class WholePrompts:
@@ -108,20 +101,64 @@ class WholePrompts:
         return np.stack([f[0] for f in found]), np.stack([f[1] for f in found]), len(found)
 
 
-def cost_rows(
-    world: World, planner: Planner, agents: int, pass_s: float, alone_s: float
-) -> list[Row]:
-    """Plan everyone and return the rows of one size."""
-    states, arrivals, persons = np.empty(0, np.int64), 0, 0
-    plan_s = 0.0
-    for households, people, chains in world.shards(agents):
-        now = time.process_time()
+@dataclass
+class Count:
+    """What was planned of a sample of agents, or of a part of it."""
+
+    states: Ints
+    arrivals: int = 0
+    persons: int = 0
+    plan_s: float = 0.0
+
+    def __add__(self, other: "Count") -> "Count":
+        """Return both parts together."""
+        return Count(
+            np.union1d(self.states, other.states),
+            self.arrivals + other.arrivals,
+            self.persons + other.persons,
+            self.plan_s + other.plan_s,
+        )
+
+
+def planned(world: World, planner: Planner, agents: int, part: int, parts: int) -> Count:
+    """Plan everyone of a part of a sample."""
+    count = Count(np.empty(0, np.int64))
+    for households, people, chains in world.shards(agents, part, parts):
+        begun = time.process_time()
         result = travel_plans(people, households, chains, 0, world.city, planner)
-        plan_s += time.process_time() - now
-        states = np.union1d(states, result.states)
-        arrivals += result.arrivals
-        persons += people.num_rows
-    span = planner.span
+        spent = time.process_time() - begun
+        count += Count(result.states, result.arrivals, people.num_rows, spent)
+    return count
+
+
+def write_part(folder: Path, name: str, count: Count) -> None:
+    """Keep a part for the process that puts them together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = [count.arrivals, count.persons, count.plan_s, peak_gb()]
+    np.savez(folder / f".{name}.npz", states=count.states, told=told)
+    (folder / f".{name}.npz").replace(folder / f"{name}.npz")
+
+
+def read_parts(folder: Path, agents: int) -> tuple[Count, float]:
+    """Return all parts of a size together, and the largest memory of their processes."""
+    count, peak = Count(np.empty(0, np.int64)), 0.0
+    for path in sorted(folder.glob(f"plans-{agents}-*.npz")):
+        with np.load(path) as part:
+            arrivals, persons, plan_s, memory = part["told"].tolist()
+            count += Count(part["states"], int(arrivals), int(persons), plan_s)
+            peak = max(peak, memory)
+    return count, peak
+
+
+def peak_gb() -> float:
+    """Return the largest memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def cost_rows(agents: int, span: int, measured: tuple[Count, float], times: Speed) -> list[Row]:
+    """Return the rows of one size."""
+    (count, peak), (pass_s, alone_s) = measured, times
+    states, arrivals, persons, plan_s = count.states, count.arrivals, count.persons, count.plan_s
     passes = len(np.unique(states // (PLAN_SLOTS * span) * span + states % span))
     case = f"{agents:,} agents"
     saving = arrivals / passes
@@ -157,13 +194,13 @@ def cost_rows(
         Row(
             case=case,
             metric="peak_memory_gb",
-            value=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+            value=peak,
             n=persons,
         ),
     ]
 
 
-def speed(planner: Planner, passes: int) -> tuple[float, float]:
+def speed(planner: Planner, passes: int) -> Speed:
     """Return CPU-seconds of a pass over a place's 48 states, and of a whole prompt."""
     codes = len(planner.codebook.codes)
     asked = [(index % 6, (7 * index) % codes) for index in range(passes)]
@@ -234,26 +271,32 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--passes", type=int, default=12)
     parser.add_argument("--persons", type=int, default=16)
     parser.add_argument("--weights", type=Path, default=checkpoints.SHIPPED)
-    parser.add_argument("--chains", type=Path, help="folder where drawn chains are kept")
-    parser.add_argument("--draw", type=int, nargs=2, help="draw chains only: part, of so many")
+    parser.add_argument("--part", type=int, nargs=2, help="plan only this part, of so many")
+    parser.add_argument("--parts", type=Path, help="folder of the parts")
     parser.add_argument("--output", type=Path, default=Path("docs/results/planner-cost.json"))
     given = parser.parse_args(arguments)
     city = open_city(CITY)
-    world = World(city, load_or_fit(city, SEED, CACHE), given.weights, given.chains)
-    if given.draw:
-        drawn = sum(len(c) for n in given.agents for _, _, c in world.shards(n, *given.draw))
-        sys.stdout.write(f"{drawn:,} days\n")
-        return 0
+    world = World(city, load_or_fit(city, SEED, CACHE), given.weights)
     planner = load_planner(given.weights, PlannerConfig(), ComputeConfig())
-    pass_s, alone_s = speed(planner, given.passes)
+    if given.part:
+        for agents in given.agents:
+            name = f"plans-{agents}-{given.part[0]}-{given.part[1]}"
+            write_part(given.parts, name, planned(world, planner, agents, *given.part))
+        return 0
+    times = speed(planner, given.passes)
     rows = [
-        Row(case="language model", metric="cpu_s_per_pass", value=pass_s, n=given.passes),
-        Row(case="language model", metric="states_per_cpu_s", value=PLAN_SLOTS / pass_s),
-        Row(case="language model", metric="cpu_s_per_whole_prompt", value=alone_s, n=NAIVE_PROMPTS),
+        Row(case="language model", metric="cpu_s_per_pass", value=times[0], n=given.passes),
+        Row(case="language model", metric="states_per_cpu_s", value=PLAN_SLOTS / times[0]),
+        Row(
+            case="language model", metric="cpu_s_per_whole_prompt", value=times[1], n=NAIVE_PROMPTS
+        ),
     ]
     for agents in given.agents:
-        rows += cost_rows(world, planner, agents, pass_s, alone_s)
-        sys.stdout.write(f"{rows[-9].case}: {rows[-6].value:,.0f} passes\n")
+        if given.parts:
+            found = read_parts(given.parts, agents)
+        else:
+            found = planned(world, planner, agents, 0, 1), peak_gb()
+        rows += cost_rows(agents, planner.span, found, times)
     rows += change_rows(world, given.persons)
     path = Results(
         name="planner-cost",
@@ -267,8 +310,8 @@ def main(arguments: list[str]) -> int:
             "table there are none.",
             "llm_cpu_s: passes times the measured time of a pass on one thread, bfloat16.",
             "M and D differences are of the plans after the fusion with the chains, JSD base 2, over "
-            "the arrivals of some persons, in float32. same_argmax: share of arrivals with the same likeliest slot or "
-            "category. A table keeps float16: the largest gap to a whole prompt is of its rounding.",
+            "the arrivals of some persons, in float32. same_argmax: share of arrivals with the same "
+            "likeliest slot or category. A table keeps float16: the largest gap to a whole prompt is of its rounding.",
         ],
     ).write(given.output)
     sys.stdout.write(f"{path}\n")
