@@ -82,23 +82,8 @@ def fit(model: str, recipe: Path, output: Path | None, resume: bool, address: st
 
             settings = load(recipe, transfer.TransferRecipe)
             weights = transfer.train(settings, output or settings.output, resume, address)
-        case "codec":
-            from training import codec
-
-            settings = load(recipe, codec.CodecRecipe)
-            weights = codec.train(settings, output or settings.output, resume, address)
-        case "patterns":
-            from training import patterns
-
-            settings = load(recipe, patterns.PatternRecipe)
-            weights = patterns.train(settings, output or settings.output, resume, address)
-        case "trajectory":
-            from training import trajectory_language
-
-            settings = load(recipe, trajectory_language.TrajectoryRecipe)
-            weights = trajectory_language.train(
-                settings, output or settings.output, resume, address
-            )
+        case "codec" | "patterns" | "trajectory":
+            weights = _fit_trajectories(model, recipe, output, resume, address)
         case _:
             msg = f"model {model!r}: must be one of {', '.join(MODELS)}"
             raise ConfigError(msg)
@@ -118,3 +103,23 @@ def _fit_planner(
 
     settings = load(recipe, distilled.DistilledRecipe)
     return distilled.train(settings, output or settings.output, resume, address)
+
+
+def _fit_trajectories(
+    model: str, recipe: Path, output: Path | None, resume: bool, address: str | None
+) -> Path:
+    """Fit one of the models of trajectories."""
+    if model == "codec":
+        from training import codec
+
+        settings = load(recipe, codec.CodecRecipe)
+        return codec.train(settings, output or settings.output, resume, address)
+    if model == "patterns":
+        from training import patterns
+
+        settings = load(recipe, patterns.PatternRecipe)
+        return patterns.train(settings, output or settings.output, resume, address)
+    from training import trajectory_language
+
+    settings = load(recipe, trajectory_language.TrajectoryRecipe)
+    return trajectory_language.train(settings, output or settings.output, resume, address)
