@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,18 @@ from training.mobility_baselines import density_epr_days, ditras_days, fit_diary
 from training.mobility_data import CityDays
 from training.mobility_plans import fit_to_generator, free_plans, generate_days, training_plans
 from training.next_place import NextPlaceFit, fit_next_place, next_place_days
+from training.place_decoder import PlaceFit
 
 IntArray = npt.NDArray[np.int64]
 Clock = npt.NDArray[np.int32]
 
 GENERATOR = "raygen"
-BASELINES = ("DensityEPR", "DITRAS", "Markov", "GRU")
+BASELINES: tuple[Literal["DensityEPR", "DITRAS", "Markov", "GRU"], ...] = (
+    "DITRAS",
+    "Markov",
+    "DensityEPR",
+    "GRU",
+)
 
 _VERSION = 1  # of the baselines: another one draws what is kept anew
 
@@ -46,50 +53,62 @@ class Comparison:
     """By ``GENERATOR`` and ``BASELINES``, each (M, 48)."""
 
 
-def compare(
-    city: CityDays, weights: Path, days: int, seed: int, keep: Path, recurrent: NextPlaceFit
-) -> Comparison:
+@dataclass(frozen=True)
+class Drawing:
+    """How days are drawn."""
+
+    weights: Path
+    """Directory of the mobility generator's weights."""
+    keep: Path
+    """Folder of the baselines' days."""
+    days: int
+    """Days of each generator, M; starts are those of held-out days, over again."""
+    baselines: tuple[str, ...]
+    """Which of ``BASELINES``."""
+    recurrent: NextPlaceFit
+    """How the GRU is fitted."""
+    places: PlaceFit
+    """How the generator's decoder of the city is fitted."""
+
+
+def compare(city: CityDays, how: Drawing, seed: int) -> Comparison:
     """Draw days of every generator for one city.
 
     Parameters
     ----------
     city
         Regions and days; the generator's decoder is fitted to its training days.
-    weights
-        Directory of the mobility generator's weights.
-    days
-        Days of each generator, M; starts are those of held-out days, over again.
+    how
+        Generators and number of days.
     seed
         Root of the draws.
-    keep
-        Folder of the baselines' days.
-    recurrent
-        How the GRU is fitted.
     """
     train, real = expand(city.train), expand(city.held_out)
-    rows = np.resize(np.arange(len(real)), days)
-    generated = {GENERATOR: generator_days(city, weights, rows, seed)}
-    makers = baselines(train, city.regions.xy, recurrent, seed)
-    for name in BASELINES:
-        text = f"{_VERSION} {city.regions.digest} {train.shape} {days} {seed} {recurrent} {name}"
-        whole = hashlib.sha256(text.encode() + train.tobytes() + real[:, 0].tobytes())
-        path = keep / f"{name.lower()}-{whole.hexdigest()[:16]}.npy"
+    rows = np.resize(np.arange(len(real)), how.days)
+    generated = {GENERATOR: generator_days(city, how, rows, seed)}
+    makers = baselines(train, city.regions.xy, how.recurrent, seed)
+    for name in how.baselines:
+        text = f"{_VERSION} {name} {seed} {how.days} {how.recurrent}"
+        whole = hashlib.sha256(
+            f"{text} {city.regions.digest}".encode() + train.tobytes() + real[:, 0].tobytes()
+        )
+        path = how.keep / f"{name.lower()}-{whole.hexdigest()[:16]}.npy"
         if not path.is_file():
-            keep.mkdir(parents=True, exist_ok=True)
+            how.keep.mkdir(parents=True, exist_ok=True)
             np.save(path, makers[name](real[rows, 0].astype(np.int64)))
         generated[name] = np.load(path)
     return Comparison(city, train, real, generated)
 
 
-def generator_days(city: CityDays, weights: Path, rows: IntArray, seed: int) -> Clock:
+def generator_days(city: CityDays, how: Drawing, rows: IntArray, seed: int) -> Clock:
     """Return free days of the mobility generator from the start regions of held-out days (rows).
 
     Plans are those of the look-up planner fitted to training days.
     """
-    encoder = load_encoder(weights, ComputeConfig())[0]
-    generator = load_generator(weights, GeneratorConfig(), ComputeConfig())
+    encoder = load_encoder(how.weights, ComputeConfig())[0]
+    generator = load_generator(how.weights, GeneratorConfig(), ComputeConfig())
     own = training_plans(city, seed)
-    decoder = fit_to_generator(city, own, (encoder, generator), seed)
+    decoder = fit_to_generator(city, own, (encoder, generator), seed, how.places)
     plans = free_plans(city, city.held_out.region[rows, 0], seed)
     return expand(generate_days(generator, decoder, plans, city.regions, seed))
 

@@ -20,7 +20,7 @@ from raygen.checkpoints import label
 from raygen.config import Section
 from raygen.errors import ConfigError
 from raygen.results import Results, Row
-from training.generated_days import BASELINES, GENERATOR, Comparison, compare
+from training.generated_days import BASELINES, GENERATOR, Comparison, Drawing, compare
 from training.mobility_data import CityDays, MobilityData, read_cities, voronoi_city
 from training.mobility_pictures import draw_flows, draw_privacy, draw_utility
 from training.mobility_tables import (
@@ -33,11 +33,13 @@ from training.mobility_tables import (
     utility_rows,
 )
 from training.next_place import NextPlaceFit
+from training.place_decoder import PlaceFit
 from training.utility import PredictorFit
 
 Experiment = Literal["quality", "flows", "privacy", "utility"]
 
 _UNIQUE_DAYS = 500
+_OBSERVED = {"beijing": "geolife", "new_york": "foursquare"}  # key of MobilityData by city
 _FREE = (
     "All days are free: every generator knows of a held-out day its start region and no more. "
     "Plans of raygen are those of the look-up planner fitted to training days."
@@ -67,6 +69,9 @@ class MobilityResultsRecipe(Section):
     days: Annotated[int, Field(ge=100)] = 2000
     """Days of each generator in each city."""
 
+    baselines: tuple[Literal["DensityEPR", "DITRAS", "Markov", "GRU"], ...] = BASELINES
+    """Generators beside the mobility generator."""
+
     experiments: tuple[Experiment, ...] = ("quality", "flows", "privacy", "utility")
     """What to measure."""
 
@@ -87,6 +92,9 @@ class MobilityResultsRecipe(Section):
 
     recurrent: NextPlaceFit = NextPlaceFit()
     """How the recurrent baseline is fitted."""
+
+    places: PlaceFit = PlaceFit()
+    """How the mobility generator's decoders are fitted."""
 
 
 def read_recipe(path: Path, changes: list[str]) -> MobilityResultsRecipe:
@@ -141,7 +149,9 @@ def results_of(recipe: MobilityResultsRecipe, given: Comparison, command: str) -
 
 
 def _cities(recipe: MobilityResultsRecipe) -> list[CityDays]:
-    cities = read_cities(recipe.data, recipe.seed)
+    unread = {key: None for name, key in _OBSERVED.items() if name not in recipe.only}
+    data = recipe.data.model_copy(update=unread if recipe.only else {})
+    cities = read_cities(data, recipe.seed)
     names = [city.regions.name for city in cities]
     unknown = set(recipe.only) - set(names)
     if unknown:
@@ -169,7 +179,7 @@ def _quality(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> 
 
 
 def _flows(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> Results:
-    shown = (GENERATOR, "DITRAS", "GRU")
+    shown = tuple(given.generated)[:4]
     draw_flows(given, shown, recipe.output / f"mobility-flows-{_word(given)}.png")
     notes = [
         "2 Σ min / Σ of trips between consecutive half-hours' places, both sides with one total. "
@@ -188,9 +198,10 @@ def _privacy(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> 
         "Similarity: 1 − Levenshtein distance / 48 to the nearest training days; floor: held-out "
         "days in place of generated ones. A copy is a day equal to a training day in all 48 "
         "half-hours: most are days within one region.",
-        "Membership inference as in `training.privacy`; 0.5 is guessing. Floor: half of the "
-        "held-out days in place of generated ones; the training days themselves are the ceiling. "
-        "Where the split is by person, the attack asks whether the person was trained on.",
+        "Membership inference as in `training.privacy`; 0.5 is guessing. Candidates are the second "
+        "half of the held-out days and as many training days; attacked are generated days from "
+        "the start regions of the first half. Floor: that half itself; ceiling: the training days "
+        "themselves. Where days are split by person, it is the person whose training is told.",
     ]
     return _results("privacy", given, rows, notes, command)
 
@@ -223,14 +234,22 @@ def main(arguments: list[str]) -> None:
     """Write the results of a recipe."""
     torch.set_num_threads(1)
     recipe = read_recipe(Path(arguments[0]), arguments[1:])
-    unknown = set(recipe.added) - {GENERATOR, *BASELINES}
+    drawn = (GENERATOR, *recipe.baselines)
+    unknown = set(recipe.added) - set(drawn)
     if unknown:
-        msg = f"{arguments[0]}: added: must be of {(GENERATOR, *BASELINES)}, got {sorted(unknown)}"
+        msg = f"{arguments[0]}: added: must be of {drawn}, got {sorted(unknown)}"
         raise ConfigError(msg)
     command = f"python -m training.mobility_results {arguments[0]}"
-    how = (recipe.weights, recipe.days, recipe.seed, recipe.keep, recipe.recurrent)
+    how = Drawing(
+        weights=recipe.weights,
+        keep=recipe.keep,
+        days=recipe.days,
+        baselines=recipe.baselines,
+        recurrent=recipe.recurrent,
+        places=recipe.places,
+    )
     for city in _cities(recipe):
-        for results in results_of(recipe, compare(city, *how), command):
+        for results in results_of(recipe, compare(city, how, recipe.seed), command):
             path = results.write(recipe.output / f"{results.name}.json")
             sys.stdout.write(f"{path}\n")
 

@@ -15,7 +15,7 @@ from raygen.movesim_metrics import movesim_divergences
 from raygen.results import Row
 from training.generated_days import GENERATOR, Comparison
 from training.movesim_days import locations_of, read_movesim
-from training.privacy import CLASSIFIERS, NEAREST, Attack, membership, uniqueness
+from training.privacy import CLASSIFIERS, NEAREST, membership, uniqueness
 from training.utility import PREDICTORS, PredictorFit, accuracies, fit_predictor
 
 Clock = npt.NDArray[np.int32]
@@ -25,7 +25,6 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 
 _TARGET_ATTACK = 0.55
 _ALIKE = 0.8  # the paper finds few generated days more like a real one
-_PAPER_ATTACK = 0.65
 
 
 def quality_rows(given: Comparison) -> list[Row]:
@@ -116,38 +115,36 @@ def uniqueness_rows(given: Comparison, similar: dict[str, npt.NDArray[np.float64
 def membership_rows(given: Comparison, seed: int) -> list[Row]:
     """Return the success of attacks on every generator, with floor and ceiling.
 
-    Half of the held-out days are candidates; the other half stand in for generated ones in the
-    floor, the training days in the ceiling.
+    Held-out days of the second half are candidates. What is attacked knows nothing of them: days
+    from the start regions of the first half, and in the floor that half itself. Halves are
+    contiguous, so that persons stay together where the days are ordered by person. The training
+    days themselves are the ceiling.
     """
-    order = seeds.stream(seed, "membership-floor").permutation(len(given.real))
-    candidates, apart = np.array_split(given.real[order], 2)
+    half = len(given.real) // 2
+    apart, candidates = given.real[:half], given.real[half:]
     floor = membership(given.train, candidates, apart, seed)
-    seen = {**given.generated, "the training days themselves": given.train}
+    seen = {
+        name: days[np.arange(len(days)) % len(given.real) < half]
+        for name, days in given.generated.items()
+    }
+    seen["the training days themselves"] = given.train
     rows: list[Row] = []
     for name, days in seen.items():
-        found = membership(given.train, candidates, days[: len(given.train)], seed)
+        found = membership(given.train, candidates, days, seed)
         case = f"{given.city.regions.name}, {name}"
-        rows += [_attack_row(case, kind, found[kind], floor[kind]) for kind in CLASSIFIERS]
-        rows += [
-            Row(
-                case=case, metric=f"membership_auc, {kind}", value=found[kind].area,
-                n=len(candidates), floor=floor[kind].area, mode="free",
-            )
-            for kind in CLASSIFIERS
-        ]  # fmt: skip
+        for kind in CLASSIFIERS:
+            target = _TARGET_ATTACK if name == GENERATOR else None
+            values = {"accuracy": found[kind].accuracy, "auc": found[kind].area}
+            floors = {"accuracy": floor[kind].accuracy, "auc": floor[kind].area}
+            rows += [
+                Row(
+                    case=case, metric=f"membership_{metric}, {kind}", value=value,
+                    n=len(candidates), floor=floors[metric],
+                    target=target if metric == "accuracy" else None, mode="free",
+                )
+                for metric, value in values.items()
+            ]  # fmt: skip
     return rows
-
-
-def _attack_row(case: str, kind: str, found: Attack, floor: Attack) -> Row:
-    return Row(
-        case=case,
-        metric=f"membership_accuracy, {kind}",
-        value=found.accuracy,
-        floor=floor.accuracy,
-        target=_TARGET_ATTACK if GENERATOR in case else None,
-        paper=_PAPER_ATTACK if GENERATOR in case else None,
-        mode="free",
-    )
 
 
 def utility_rows(
