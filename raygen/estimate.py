@@ -27,7 +27,7 @@ DRIVER_BYTES = 2 * 2**30
 """Peak memory of the driver and of Ray's own processes."""
 
 BYTES_PER_CREW = 3 * 2**30
-"""Peak memory of the six actors of a crew."""
+"""Peak memory of the seven actors of a crew."""
 
 
 def estimate(config: RunConfig) -> list[tuple[str, str]]:

@@ -11,12 +11,15 @@ from actors.decoder import Decoder
 from actors.denoiser import Denoiser
 from actors.planner import Planner
 from actors.populator import Populator
+from actors.tracer import Tracer
 from actors.writer import Writer
 from assignment.anchors import anchor_tables
+from assignment.times import CONGESTION
 from raygen import manifest, pipeline
 from raygen.city import open_city
 from raygen.config import RunConfig
 from raygen.run_record import Steps
+from raygen.stages.road_trips import city_roads
 from raygen.storage import Store
 
 AGENTS, SHARD_PERSONS = 480, 80
@@ -34,6 +37,7 @@ def configure(directory: Path) -> RunConfig:
             "agents": AGENTS,
             "output": directory / "population",
             "chains": {"days": 2},
+            "trajectories": {"share": 0.2},
             "compute": {"shard_persons": SHARD_PERSONS, "workers": 1},
         }
     )
@@ -54,7 +58,8 @@ def toml(config: RunConfig) -> str:
     return (
         f'seed = {config.seed}\ncity = "{config.city}"\nweights = "{config.weights}"\n'
         f'agents = {config.agents}\noutput = "{config.output}"\n'
-        f"[chains]\ndays = {config.chains.days}\n[compute]\n{compute}\n"
+        f"[chains]\ndays = {config.chains.days}\n"
+        f"[trajectories]\nshare = {config.trajectories.share}\n[compute]\n{compute}\n"
     )
 
 
@@ -65,13 +70,15 @@ def generate_plainly(config: RunConfig) -> str:
     populator = Populator(plan.fit, plan.index, city, None, config.seed)
     planner, denoiser, decoder = Planner(city, config), Denoiser(config), Decoder(city, config)
     assigner = Assigner(anchor_tables(city), city, config.assignment, config.seed)
+    roads = city_roads(city, CONGESTION.astype(float))
+    tracer = Tracer(roads, city.time_zone, config)
     writer = Writer(store, plan.identity.digest)
     receipts = {}
     for shard in reversed(range(plan.index.shards)):
         people = populator.populate(shard)
         planned = planner.plan(people)
         decoded = decoder.decode(denoiser.denoise(planned), planned)
-        receipts[shard] = writer.write(assigner.place(people, planned, decoded))
+        receipts[shard] = writer.write(tracer.trace(assigner.place(people, planned, decoded)))
     manifest.finish(store, plan.identity, receipts, {})
     return config.output
 

@@ -6,6 +6,7 @@ The planner's table is complete, so no language model is asked.
 from pathlib import Path
 
 import numpy as np
+import tinytrajectories
 import torch
 
 from raygen import checkpoints
@@ -33,6 +34,7 @@ def build(directory: Path, city: City) -> Path:
         _generator(directory, encoder)
         _decoder(directory, encoder, city)
         _planner(directory, city)
+        tinytrajectories.build(directory)
     return directory
 
 

@@ -16,16 +16,19 @@ from torch import Tensor, nn
 
 from raygen import checkpoints, seeds
 from raygen.config import Section
-from raygen.errors import DataError
+from raygen.errors import DataError, WeightsError
 from raygen.models.language import LanguageModel, load_language_model
 from raygen.models.trajectory_batches import trajectory_data
 from raygen.models.trajectory_codec import TrajectoryCodec, groups_of, length_tokens
 from raygen.models.trajectory_language import (
+    Said,
     TrajectoryLanguage,
     TrajectoryLanguageConfig,
+    answer,
     encode,
 )
 from raygen.models.trajectory_model import load_codec
+from raygen.models.trajectory_planner import DRAWS
 from raygen.models.trajectory_tokens import Vocabulary
 from raygen.network.graph import IntArray
 from raygen.trajectories.conditions import Conditions, question, unconditioned_question
@@ -252,6 +255,46 @@ def prepared(
         msg = f"pairs: {len(trained.questions)} of at most {recipe.pairs.most_tokens} tokens, "
         raise DataError(msg + f"a batch needs {recipe.batch}")
     return config, (trained, held)
+
+
+def load_language(folder: Path, codec_digest: str) -> tuple[TrajectoryLanguage, LanguageModel]:
+    """Return a fitted language model of ``write_weights``, and the one it is built on.
+
+    Raises
+    ------
+    WeightsError
+        If weights are missing, or of another autoencoder or language model.
+    """
+    config, tensors, _ = checkpoints.load(folder, "trajectory", TrajectoryLanguageConfig)
+    language = load_language_model(config.base_model, torch.float32, "cpu")
+    if (config.codec_digest, config.base_digest) != (codec_digest, language.digest):
+        msg = f"{folder}: fitted to another autoencoder or language model; `raygen train "
+        raise WeightsError(msg + "trajectory` again")
+    model = TrajectoryLanguage(config, language, 0)
+    missing = model.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False)
+    if missing.unexpected_keys:
+        msg = f"{folder}: has tensors that the model lacks: {missing.unexpected_keys[:3]}"
+        raise WeightsError(msg)
+    return model.eval(), load_language_model(config.base_model, torch.float32, "cpu")
+
+
+def answered(
+    folder: Path, codec_digest: str, told: Conditions, roads: PlaneRoads, batch: int = 16
+) -> Iterator[tuple[IntArray, Said]]:
+    """Yield rows of conditions, and what a fitted language model says of them.
+
+    Batches have questions of about one length; an answer's draws depend on its row alone.
+    """
+    model, language = load_language(folder, codec_digest)
+    questions = [
+        encode(language, model.own, model.words, question(roads.network, told, row) + " ")
+        for row in range(len(told))
+    ]
+    order = np.argsort([len(one) for one in questions], kind="stable")
+    for begin in range(0, len(order), batch):
+        rows = order[begin : begin + batch]
+        uniform = seeds.uniforms(0, "trajectory-answers", rows, DRAWS)
+        yield rows, answer(model, [questions[row] for row in rows.tolist()], uniform)
 
 
 def write_weights(
