@@ -95,7 +95,7 @@ def generate(
     Returns
     -------
     population
-        ``config.output``: four Parquet data sets, ``manifest.json`` and ``run.json``. The same
+        ``config.output``: its Parquet data sets, ``manifest.json`` and ``run.json``. The same
         configuration, city and weights give the same bytes (but for ``run.json`` and receipts),
         whatever the number of workers, the order of the shards or restarts.
 
