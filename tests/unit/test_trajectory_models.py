@@ -1,0 +1,66 @@
+"""The trajectory models as functions of conditions: traces on the roads that are given."""
+
+import numpy as np
+import pytest
+import shapely
+import tinyplanner
+import tinytrajectories
+import torch
+from trips_on_grid import grid_roads, grid_trips
+
+from raygen import checkpoints
+from raygen.config import ComputeConfig
+from raygen.errors import WeightsError
+from raygen.models.language import load_language_model
+from raygen.models.trajectory_language import TrajectoryLanguage, TrajectoryLanguageConfig
+from raygen.models.trajectory_model import load_trajectory_model
+from raygen.trajectories.records import check_traces
+from training.trajectory_language import answered, conditions_told
+from training.trajectory_models import generated
+
+
+@pytest.fixture(scope="module")
+def roads():
+    return grid_roads()
+
+
+@pytest.fixture(scope="module")
+def told(roads):
+    return conditions_told(grid_trips(9, seed=2, low=20, high=50), roads)
+
+
+def test_traces_meet_their_conditions(tmp_path, told, roads):
+    tinytrajectories.build(tmp_path)
+    model = load_trajectory_model(tmp_path, ComputeConfig())
+    traces = generated(model, told, roads, told.points)
+    check_traces(traces, "made")
+    assert traces.length.tolist() == told.points.tolist()
+    assert traces.time[traces.first[:-1]].tolist() == told.start_s.tolist()
+    lines = roads.lines()
+    far = []
+    for row in range(len(told)):
+        route = lines[told.route[told.route_first[row] : told.route_first[row + 1]]]
+        points = shapely.points(traces.xy[traces.first[row] : traces.first[row + 1]])
+        far += shapely.distance(points, shapely.union_all(route)).tolist()
+    assert np.quantile(far, 0.99) < 20
+    free = generated(model, told, roads, None)
+    assert ((free.length >= 20) & (free.length <= 200)).all()
+
+
+def test_a_fitted_language_model_answers(tmp_path, told, roads):
+    folder = tinyplanner.language(tmp_path / "llm")
+    language = load_language_model(str(folder), torch.float32, "cpu")
+    config = TrajectoryLanguageConfig(
+        base_model=str(folder), base_digest=language.digest, roads=roads.segments,
+        codebooks=tinytrajectories.CODEC.codebooks, codec_digest="c", rank=2,
+    )  # fmt: skip
+    model = TrajectoryLanguage(config, language, 1)
+    trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+    checkpoints.save(tmp_path / "fitted", "trajectory", config, trained, {"pairs": "assumed"})
+    found = list(answered(tmp_path / "fitted", "c", told, roads, batch=4))
+    assert sorted(np.concatenate([rows for rows, _ in found]).tolist()) == list(range(9))
+    for _, said in found:
+        assert ((said.patterns.length >= 20) & (said.patterns.length <= 200)).all()
+        assert said.answer_tokens > 0
+    with pytest.raises(WeightsError, match="fitted to another autoencoder"):
+        list(answered(tmp_path / "fitted", "d", told, roads))
