@@ -5,7 +5,6 @@ assumed). With POIs of one kind alone, few places are among them (``completeness
 told rests on the rules, the hours and the durations.
 """
 
-import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,59 +12,28 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import shapely
-from pyarrow import csv
 
-from raygen.annotation.metrics import ranking
-from raygen.annotation.pois import read_pois
-from raygen.annotation.tags import annotate_tags
 from raygen.city_files.projection import to_metres
 from raygen.geolife import BOX, CRS
 from raygen.inference.infer import infer_activities, read_clock
-from raygen.inference.pois import PoiIndex, poi_index
-from raygen.inference.settings import InferenceConfig
+from raygen.inference.pois import PoiIndex
 from raygen.inference.temporal import load_temporal
 from raygen.results import Row
 from raygen.stay_points.extract import find_stays
 from raygen.stay_points.settings import StayConfig
 from raygen.taxonomy import ACTIVITY_TYPES
-from raygen.traces import TIME
+from training.geolife_traces import CONFIG, TIME_ZONE, geolife_fixes, geolife_pois
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FOLDER = Path("data/beijing_geolife")
-GEOLIFE = _FOLDER / "traces_2_users.txt.gz"
+FOLDER = Path("data/beijing_geolife")
 
-CONFIG = InferenceConfig(completeness=0.05, place_m=150.0)
-"""Hotels and sights are few of the places that people visit; stays of walkers lie wider apart."""
-
-_ZONE = "Asia/Shanghai"
 _DAY_S = 86_400
 _COLOURS = (
     "#4c78a8", "#f58518", "#e45756", "#b279a2", "#54a24b", "#88d27a", "#eeca3b", "#9d755d",
     "#ff9da6", "#72b7b2", "#d67195", "#bab0ac", "#79706e", "#d8b5a5", "#439894",
 )  # fmt: skip
-
-
-def geolife_fixes() -> pa.Table:
-    """Return the fixes as ``raygen.traces`` would read them."""
-    with gzip.open(GEOLIFE) as file:
-        rows = csv.read_csv(file)
-    when = rows.column("datetime").cast(pa.timestamp("ms")).cast(pa.int64()).cast(TIME)
-    columns = [rows.column("uid"), when, rows.column("lng"), rows.column("lat")]
-    return pa.table(columns, names=["person_id", "time", "lon", "lat"])
-
-
-def geolife_pois() -> PoiIndex:
-    """Return the POIs of Beijing with types by the published table of tags."""
-    pois = read_pois(_FOLDER / "pois.csv")
-    share = annotate_tags(pois.tags).distribution
-    types = ranking(share)
-    top = np.take_along_axis(share, types, axis=1)
-    points = shapely.get_coordinates(shapely.from_wkb(pois.geometry.to_numpy(False)))
-    probability = top / top.sum(axis=1, keepdims=True)
-    return poi_index(to_metres(points, CRS), types.astype(np.int8), probability, CRS)
 
 
 def draw_geolife(path: Path) -> list[Row]:
@@ -77,11 +45,11 @@ def draw_geolife(path: Path) -> list[Row]:
         PNG to write.
     """
     south, north, west, east = BOX
-    found = find_stays(geolife_fixes(), StayConfig(), (west, south, east, north))
-    index = geolife_pois()
-    table = infer_activities(found.stays, _ZONE, index, load_temporal(), CONFIG)
+    found = find_stays(geolife_fixes(FOLDER), StayConfig(), (west, south, east, north))
+    index = geolife_pois(FOLDER)
+    table = infer_activities(found.stays, TIME_ZONE, index, load_temporal(), CONFIG)
     _draw(table, index, path)
-    start, end = read_clock(table, _ZONE)
+    start, end = read_clock(table, TIME_ZONE)
     hours = (end - start) / 3600
     ranked = table.column("activity_types").combine_chunks().flatten().to_numpy().reshape(-1, 3)
     rows: list[Row] = []
@@ -124,7 +92,7 @@ def _top(table: pa.Table) -> npt.NDArray[Any]:
 
 
 def _map(axes: "Axes", table: pa.Table, index: PoiIndex) -> None:
-    start, end = read_clock(table, _ZONE)
+    start, end = read_clock(table, TIME_ZONE)
     lonlat = np.stack([table.column(name).to_numpy() for name in ("lon", "lat")], axis=1)
     xy = to_metres(lonlat, CRS) / 1000
     pois = np.asarray(index.tree.data) / 1000
@@ -144,7 +112,7 @@ def _map(axes: "Axes", table: pa.Table, index: PoiIndex) -> None:
 
 
 def _calendar(axes: "Axes", table: pa.Table) -> None:
-    start, end = read_clock(table, _ZONE)
+    start, end = read_clock(table, TIME_ZONE)
     first = int(start.min()) // _DAY_S
     for since, until, code in zip(start.tolist(), end.tolist(), _top(table).tolist(), strict=True):
         for date in range(since // _DAY_S, until // _DAY_S + 1):

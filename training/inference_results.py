@@ -24,7 +24,8 @@ from raygen.inference.settings import InferenceConfig
 from raygen.inference.temporal import Temporal, load_temporal, log_tables
 from raygen.results import Results, Row
 from raygen.taxonomy import ACTIVITY_TYPES, SCHOOL
-from training.inference_map import GEOLIFE, draw_geolife
+from training.geolife_traces import TRACES
+from training.inference_map import FOLDER, draw_geolife
 from training.inference_truth import Truth, at_pois_of_type, read_truth, with_habits
 
 FloatArray = npt.NDArray[np.float64]
@@ -267,7 +268,7 @@ def main() -> None:
     """Measure and write the results."""
     population = Path(sys.argv[1]) if len(sys.argv) > 1 else _POPULATION
     rows = measure(open_city("los_angeles"), population)
-    if GEOLIFE.exists():
+    if (FOLDER / TRACES).exists():
         rows += draw_geolife(_OUTPUT.with_name("activity-inference-geolife.png"))
     results = Results(
         name="activity-inference",

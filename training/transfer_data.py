@@ -17,6 +17,7 @@ from raygen.timeuse import read_time_use
 from training.activitysim_days import PURPOSES, read_activitysim
 from training.chain_data import WEEKDAY, ChainPool, group_rows, people
 from training.geolife_days import counted_slots, read_beijing
+from training.geolife_traces import of_split, read_trace_days
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -27,8 +28,9 @@ SPLITS = ("train", "validation", "test")
 class TargetSection(Section):
     """Where the target's days come from."""
 
-    kind: Literal["activitysim", "geolife"] = "activitysim"
-    """``activitysim``: ``training.activitysim_days``; ``geolife``: ``training.geolife_days``."""
+    kind: Literal["activitysim", "geolife", "geolife_traces"] = "activitysim"
+    """``activitysim``: ``training.activitysim_days``; ``geolife``: ``training.geolife_days``;
+    ``geolife_traces``: ``training.geolife_traces``, days that are incomplete as they are."""
 
     directory: Path = Path("data/activitysim")
     """Folder of its files."""
@@ -100,7 +102,13 @@ def load_target(section: TargetSection, seed: int) -> dict[str, Target]:
     DataError
         If a file is missing or malformed, or a split has no days.
     """
-    found = _survey(section, seed) if section.kind == "activitysim" else _beijing(section)
+    match section.kind:
+        case "activitysim":
+            found = _survey(section, seed)
+        case "geolife":
+            found = _beijing(section)
+        case "geolife_traces":
+            found = _traces(section)
     for split, target in found.items():
         if not target.persons:
             msg = f"{section.directory}: the {split} split holds no days"
@@ -139,4 +147,15 @@ def _beijing(section: TargetSection) -> dict[str, Target]:
         moves = np.flatnonzero((days.chains > 0).any(1))
         who = days.people[moves]
         found[split] = Target(days.chains[moves], who, who[:, 0], len(moves), counted_slots())
+    return found
+
+
+def _traces(section: TargetSection) -> dict[str, Target]:
+    days = read_trace_days(section.directory)
+    found: dict[str, Target] = {}
+    for split in SPLITS:
+        rows = of_split(days, split)
+        who = days.people[rows]
+        every = np.ones(SLOTS, bool)
+        found[split] = Target(days.chains[rows], who, who[:, 0], len(rows), every)
     return found

@@ -1,8 +1,9 @@
 """Measure the assignment on synthetic cities of 500 to 6,000 zones.
 
-    python tests/bench/assignment.py [persons]
+    python tests/bench/assignment.py [persons] [zones ...]
 
-Writes docs/results/assignment.json and .md. CPU seconds of one thread, kernels compiled; the city,
+Writes docs/results/assignment.json and .md; rows of numbers of zones that are not named are kept as
+they are in the file. CPU seconds of one thread, kernels compiled; the city,
 the day chains and the priors are made by code (tests/placing.py), so the times are what
 the figures are about. ``docs/results/assignment.md`` says what each case is.
 """
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -43,18 +45,18 @@ SIZES = ((25, 20), (50, 30), (75, 40), (100, 60))
 """Columns and rows of the grids of zones."""
 
 
-def best(run: Callable[[], object], times: int = 20) -> float:
-    """Return the least CPU seconds of some runs."""
+def spent_by(run: Callable[[], object], times: int = 20) -> tuple[float, float]:
+    """Return the least and the median CPU seconds of some runs."""
     spent: list[float] = []
     for _ in range(times):
         begin = time.process_time()
         run()
         spent.append(time.process_time() - begin)
-    return min(spent)
+    return min(spent), statistics.median(spent)
 
 
-def kernel_s(city, tables, shard: placing.Shard, config: AssignmentConfig) -> tuple[float, int]:
-    """Return CPU seconds of the location kernel alone and the activities it places."""
+def kernel_s(city, tables, shard: placing.Shard, config: AssignmentConfig):
+    """Return CPU seconds of the location kernel alone, least and median, and what it places."""
     people = read_people(shard[0], shard[1], city, 0)
     plan, owner = read_plan(shard[2], people)
     prior = read_prior(shard[3], shard[2].num_rows)
@@ -66,13 +68,15 @@ def kernel_s(city, tables, shard: placing.Shard, config: AssignmentConfig) -> tu
     def run() -> None:
         place_activities(setting, plan, prior, movers, open_zone.copy())
 
-    return best(run), int((open_zone < 0).sum())
+    return *spent_by(run), int((open_zone < 0).sum())
 
 
-def measure(persons: int) -> list[dict]:
-    """Return the rows of the result; each size is written to stdout as it is done."""
+def measure(persons: int, sizes: list[int]) -> list[dict]:
+    """Return the rows of some numbers of zones; each is written to stdout as it is done."""
     rows: list[dict] = []
     for columns, lines in SIZES:
+        if columns * lines not in sizes:
+            continue
         city = placing.grid_city(columns, lines)
         zones, case = columns * lines, f"{columns * lines:,} zones"
         begin = time.process_time()
@@ -83,20 +87,25 @@ def measure(persons: int) -> list[dict]:
         for name, config in CASES.items():
             if config.alpha == 0.0 and zones > 1500:
                 continue
-            seconds, placed = kernel_s(city, tables, shard, config)
+            seconds, median, placed = kernel_s(city, tables, shard, config)
             # The prior alone scans all zones: no target.
             target = 100_000 if config.alpha > 0 and zones == 3000 else None
             rows.append(
                 row(f"{name}, {case}", "kernel_persons_per_cpu_s", count / seconds, count, target)
             )
             rows.append(
+                row(f"{name}, {case}", "kernel_persons_per_cpu_s_median", count / median, count)
+            )
+            rows.append(
                 row(f"{name}, {case}", "kernel_us_per_activity", seconds / placed * 1e6, placed)
             )
-            sys.stdout.write(str(rows[-2]) + chr(10))
+            sys.stdout.write(str(rows[-3]) + chr(10))
             sys.stdout.flush()
         place(*shard, city, tables, AssignmentConfig(), 0)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        whole = best(lambda c=city, t=tables, s=shard: place(*s, c, t, AssignmentConfig(), 0))
+        whole, _ = spent_by(
+            lambda c=city, t=tables, s=shard: place(*s, c, t, AssignmentConfig(), 0)
+        )
         rows.append(row(f"place(), all of it, {case}", "persons_per_cpu_s", count / whole, count))
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
         rows.append(row(f"place() 20 times more, {case}", "memory_growth_mib", grown / 1024, count))
@@ -124,16 +133,29 @@ def processor() -> str:
 def main() -> None:
     """Measure and write the results."""
     persons = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
+    every = [columns * lines for columns, lines in SIZES]
+    sizes = [int(word) for word in sys.argv[2:]] or every
+    if not set(sizes) <= set(every):
+        sys.exit(f"zones must be of {every}, got {sizes}")
+    rows = measure(persons, sizes)
+    path = RESULTS / "assignment.json"
+    old = json.loads(path.read_text())["rows"] if path.is_file() else []
+    of_size = {size: f"{size:,} zones" for size in every}
     result = {
         "name": "assignment",
-        "command": f"python tests/bench/assignment.py {persons}",
+        "command": " ".join(["python tests/bench/assignment.py", *sys.argv[1:]]),
         "data": "synthesised: tests/placing.py, grids of zones",
         "machine": f"{processor()}, load average {os.getloadavg()[0]:.0f}",
         "date": date.today().isoformat(),
-        "rows": measure(persons),
+        "rows": [
+            r
+            for size in every
+            for r in (rows if size in sizes else old)
+            if r["case"].endswith(f", {of_size[size]}")
+        ],
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "assignment.json").write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n")
     lines = [
         "# Assignment: speed",
         "",
@@ -146,7 +168,8 @@ def main() -> None:
             for r in result["rows"]
         ),
         "",
-        "One thread; CPU seconds, the least of 20 runs of one shard. The load average says how many",
+        "One thread; CPU seconds, the least (or the median) of 20 runs of one shard. Numbers of zones",
+        "that the command does not name are of an earlier run. The load average says how many",
         "others wanted the processor: with more than one a CPU they share its caches and slow it.",
         "The kernel is the choice of zones (`assignment.kernel`); `place()` also reads the tables,",
         "draws anchors and points, finds regions, chooses modes, fixes the clock and writes the",

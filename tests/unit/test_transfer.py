@@ -328,6 +328,7 @@ def test_supervised_transfer_needs_whole_days():
         ("transfer", "unfreezing", "reconstruction"),
         ("transfer_slots", "unfreezing", "reconstruction-slots"),
         ("transfer_iterative", "iterative", "reconstruction"),
+        ("transfer_traces", "iterative", "reconstruction"),
     ],
 )
 def test_shipped_recipes_are_valid(name, method, output):
