@@ -124,8 +124,8 @@ def place_activities(
 
 
 # Without the counting of references, of which each read of a tuple's field takes part: a third of
-# the time. Nothing is allocated in it; its arguments hold what it reads.
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+# the time. Nothing is allocated in it; its arguments hold what it reads. Stubs lack the option.
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # pyright: ignore
 def place_in_turn(
     setting: Setting,
     plan: Plan,

@@ -262,7 +262,7 @@ def choose(
     return choose_in_time(network, curves, prior, weights, choice, scratch, draw)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # pyright: ignore
 def choose_in_time(  # noqa: PLR0913, PLR0917 - those of ``choose``, and what is left of its draw
     network: Network,
     curves: Curves,
@@ -285,7 +285,7 @@ def choose_in_time(  # noqa: PLR0913, PLR0917 - those of ``choose``, and what is
     return scratch.zone[at], True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # pyright: ignore
 def pick(
     cost: FloatArray, count: int, least: float, temperature: float, draw: float
 ) -> tuple[int, float]:

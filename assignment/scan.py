@@ -24,7 +24,7 @@ LEAST_LOG = -40.0
 """Log probabilities below this are as good as none, and keep costs finite."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # pyright: ignore
 def everywhere(
     network: Network,
     curves: Curves,
@@ -86,7 +86,7 @@ def gains(prior: Prior, weights: Weights, choice: Choice, base: FloatArray) -> N
                 base[zone] = -weights.gamma * gain
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)  # pyright: ignore
 def least_violation(over_of: FloatArray, zones: int, otherwise: int) -> int:
     """Return the zone that is the fewest seconds out of time, the first of several."""
     least, found = np.inf, otherwise

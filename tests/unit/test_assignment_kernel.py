@@ -7,6 +7,7 @@ import placing
 import pytest
 
 from assignment.anchors import anchor_tables
+from assignment.cost import bearing_of
 from assignment.draws import (
     USE_ANGLE,
     USE_DISTANCE,
@@ -118,6 +119,46 @@ def test_gamma_zero_is_algorithm_3_with_the_time_constraint() -> None:
     assert infeasible == stuck > 0
 
 
+@pytest.mark.parametrize(
+    ("alpha", "beta", "gamma"), [(1.0, 1.0, 0.5), (0.3, 2.0, 1.5), (0.0, 1.0, 0.8)]
+)
+def test_zones_are_drawn_by_their_cost_and_the_prior(
+    alpha: float, beta: float, gamma: float
+) -> None:
+    """P(z) ∝ P_prior(z) · exp(−(α·|…| + β·|…|)/γ) over the feasible zones that take the type."""
+    config = AssignmentConfig(alpha=alpha, beta=beta, gamma=gamma, candidates=4096)
+    prior, zones = inputs(SHARD)[2], len(CITY.zone_id)
+    expected, spread, found = np.zeros((3, zones))
+    costs: list[tuple[float, float, float]] = []
+
+    def check(reference: Reference, chosen: int, k: int) -> bool:
+        fits = reference.allowed & (np.array(reference.violation) <= 0)
+        if not fits.any():
+            return True
+        cost = alpha * np.array(reference.distance) + beta * np.array(reference.angle)
+        gain = np.zeros(zones)
+        for zone, log_p in zip(prior.zones[k][::-1], prior.log_probability[k][::-1], strict=True):
+            if zone >= 0:
+                gain[zone] = max(log_p, -40.0) - prior.log_floor[k]
+        cost -= gamma * gain
+        weight = np.where(fits, np.exp(-(cost - cost[fits].min()) / gamma), 0.0)
+        chance = weight / weight.sum()
+        assert chance[chosen] > 0
+        expected[:] += chance
+        spread[:] += chance * (1 - chance)
+        found[chosen] += 1
+        mean = float(chance @ cost)
+        costs.append((cost[chosen], mean, float(chance @ (cost - mean) ** 2)))
+        return False
+
+    infeasible, stuck = check_each_activity(config, check)
+    assert infeasible == stuck
+    assert len(costs) > 200
+    assert (np.abs(found - expected) <= 4.5 * np.sqrt(spread) + 0.5).all()
+    drawn, mean, variance = np.array(costs).T
+    assert abs((drawn - mean).sum()) < 4 * np.sqrt(variance.sum())
+
+
 def test_few_candidates_cost_little_more_than_all() -> None:
     def cost_of(candidates: int) -> float:
         total = []
@@ -213,6 +254,22 @@ def test_pick_follows_the_costs_at_a_temperature() -> None:
         left = np.sort([rest for place, rest in picked if place == at])
         np.testing.assert_allclose(left, (np.arange(len(left)) + 0.5) / len(left), atol=2e-3)
     np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-4)
+
+
+def test_a_bearing_is_arctan2() -> None:
+    rng = np.random.default_rng(3)
+    points = np.concatenate([rng.normal(0, 5e3, (500, 2)), np.eye(2) * 7, -np.eye(2) * 7])
+    found = np.array([bearing_of(x, y) for x, y in points])
+    wanted = np.arctan2(points[:, 1], points[:, 0])
+    np.testing.assert_allclose(np.exp(1j * found), np.exp(1j * wanted), atol=2e-7)  # −π is π
+    assert bearing_of(0.0, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 21, 64])
+def test_what_costs_infinitely_is_not_picked(count: int) -> None:
+    cost = np.where(np.arange(count) % 3 == 0, 1.0, np.inf)
+    picked = [pick(cost.copy(), count, 1.0, 0.5, u)[0] for u in np.linspace(0, 1, 97)[:-1]]
+    assert sorted(set(picked)) == list(range(0, count, 3))
 
 
 def test_next_anchor_is_of_the_same_day() -> None:
