@@ -32,7 +32,8 @@ from raygen.models.codebook import jsd
 from raygen.models.plan_table import PLACES
 from raygen.models.planner import Planner, load_planner
 from raygen.pipeline import CACHE
-from raygen.population.fit import PopulationFit, load_or_fit
+from raygen.population.cache import load_or_fit
+from raygen.population.fit import PopulationFit
 from raygen.population.sample import sample_index
 from raygen.results import Results, Row
 from raygen.stages.chains import day_chains, load_chain_models
@@ -291,19 +292,19 @@ def main(arguments: list[str]) -> int:
             case="language model", metric="cpu_s_per_whole_prompt", value=times[1], n=NAIVE_PROMPTS
         ),
     ]
+    changes = change_rows(world, given.persons)
     for agents in given.agents:
         if given.parts:
             found = read_parts(given.parts, agents)
         else:
             found = planned(world, planner, agents, 0, 1), peak_gb()
         rows += cost_rows(agents, planner.span, found, times)
-    rows += change_rows(world, given.persons)
     path = Results(
         name="planner-cost",
         command="python tests/bench/planner.py",
         data="Los Angeles County, synthesised population; chains drawn, a day of each person, "
         "households not joined; shipped weights, template `role`",
-        rows=rows,
+        rows=rows + changes,
         notes=[
             "forward_passes: of the language model, for a planner whose table is empty at the start: "
             "a pass answers a place as one traveller for all 48 departure slots. With the shipped "
