@@ -84,7 +84,7 @@ def diffusion(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads
     with torch.inference_mode():
         for step in schedule.timesteps:
             noise = model(x, torch.full((len(x),), int(step), dtype=torch.float32), wanted)
-            x = schedule.step(noise, int(step), x, generator=generator).prev_sample
+            x = schedule.step(noise, int(step), x, generator=generator, return_dict=False)[0]
     drawn = x.numpy().transpose(0, 2, 1).astype(np.float64) * frame.scale + frame.centre
     xy = [_stretched(line, n) for line, n in zip(drawn, count.tolist(), strict=True)]
     time = [

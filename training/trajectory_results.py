@@ -168,7 +168,8 @@ def notes(told: list[str]) -> list[str]:
     return [
         *told,
         *rules,
-        "Floor: test trajectories against as many training ones, mean of five draws.",
+        "Floor: test trajectories against as many training ones, mean of five draws. Those are "
+        "other trips: a model that is told where the test trips went can be nearer than the floor.",
         "Every model makes one trace for each test trajectory, told its start time, travel time, "
         "sampling interval and distance. Those with 'given roads' (mode oracle) are told the "
         "matched roads too, as the paper's protocol has it; the others the first and last road.",
@@ -192,9 +193,11 @@ def main() -> None:
     options = parser.parse_args()
     models: dict[str, Model] = {} if options.no_baselines else baselines()
     for text in options.model:
-        name, _, path = text.partition("=")
-        models[name] = model_of(path)
-    sets, path = options.set or list(SETS), options.output / "trajectories.json"
+        name, _, where = text.partition("=")
+        models[name] = model_of(where)
+    sets: list[str] = options.set or list(SETS)
+    path: Path = options.output / "trajectories.json"
+    options.output.mkdir(parents=True, exist_ok=True)
     rows, told = kept_rows(path, sets, list(models)), list[str]()
     for name in sets:
         data = load(name, options.data, options.count)

@@ -18,7 +18,7 @@ PAPER_PORTO: dict[str, tuple[float, ...]] = {
 }
 """Porto's half of the paper's Table 1, of 59,777 test trips."""
 
-PAPER_HTP = dict(zip(COLUMNS, PAPER_PORTO["HTP"], strict=True))
+PAPER_HTP: dict[str, float] = dict(zip(COLUMNS, PAPER_PORTO["HTP"], strict=True))
 
 
 def table_1(rows: list[Row], name: str, preset: str) -> PaperTable:
@@ -28,13 +28,10 @@ def table_1(rows: list[Row], name: str, preset: str) -> PaperTable:
         of, _, model = row.case.partition(": ")
         if of == name and row.metric.startswith(f"{preset}: "):
             found.setdefault(model, {})[row.metric.removeprefix(f"{preset}: ")] = row
-    best = {
-        column: (max if IDEAL[column] else min)(
-            (cells[column].value for cells in found.values() if cells[column].value is not None),
-            default=None,
-        )
-        for column in COLUMNS
-    }
+    best: dict[str, float | None] = {}
+    for column in COLUMNS:
+        values = [v for v in (cells[column].value for cells in found.values()) if v is not None]
+        best[column] = (max if IDEAL[column] else min)(values, default=None)
     lines = [
         [model, *(_cell(cells[column].value, best[column]) for column in COLUMNS)]
         for model, cells in found.items()

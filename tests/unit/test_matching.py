@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import dijkstra
 from raygen.errors import DataError
 from raygen.matching.candidates import near, piece_grid
 from raygen.matching.match import Matcher, Settings
+from raygen.matching.nearest import roads_of
 from raygen.matching.pieces import match_pieces
 from raygen.matching.reach import find, reach
 from raygen.matching.viterbi import EMPTY, NO_WAY, OFF_ROAD, WHOLE
@@ -171,6 +172,19 @@ def test_pieces_of_broken_traces(roads, matcher):
     assert np.array_equal(told.trajectories.first, told.traces.first)
     assert np.array_equal(told.trajectories.time, told.traces.time)
     assert (told.rows[2:] < 2).all()
+
+
+def test_points_of_broken_traces_get_the_nearest_road(roads, matcher):
+    traces = broken(roads)
+    segment, told = roads_of(matcher, traces)
+    lines = roads.lines()
+    here = slice(traces.first[0], traces.first[1])
+    far = shapely.distance(lines[segment[here]], shapely.points(traces.xy[here]))
+    least = [shapely.distance(lines, point).min() for point in shapely.points(traces.xy[here])]
+    assert far == pytest.approx(least)
+    whole = slice(traces.first[2], traces.first[3])
+    count = told.trajectories.first[1]
+    assert np.array_equal(segment[whole], told.trajectories.segment[:count])
 
 
 def test_wrong_settings_are_refused():
