@@ -36,7 +36,8 @@ def maps_figure(data: TrajectorySet, made: dict[str, Traces], path: Path) -> Non
         few = traces.take(np.arange(min(_SHOWN, len(traces))))
         axis.plot(*few.xy.T, ".", markersize=1.5, color="#c1272d")
         axis.set(title=name, xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-    figure.suptitle(f"{data.name} ({data.kind}): points of {_SHOWN} test trajectories")
+    count = min(_SHOWN, len(data.test.traces))
+    figure.suptitle(f"{data.name} ({data.kind}): points of {count} test trajectories")
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
