@@ -153,13 +153,21 @@ def _row(
     )
 
 
-def kept_rows(path: Path, sets: list[str], names: list[str]) -> list[Row]:
-    """Return the rows of a file of results that are not measured anew."""
+def kept(path: Path, sets: list[str], names: list[str]) -> tuple[list[Row], list[str]]:
+    """Return the rows of a file of results that are not measured anew, and lines on other sets."""
     if not path.is_file():
-        return []
-    rows = [Row(**row) for row in json.loads(path.read_text())["rows"]]
+        return [], []
+    old = json.loads(path.read_text())
     anew = {f"{one}: {name}" for one in sets for name in names}
-    return [row for row in rows if row.case not in anew]
+    rows = [Row(**row) for row in old["rows"] if row["case"] not in anew]
+    heads = tuple(f"{one} (" for one in SETS if one not in sets)
+    return rows, [note for note in old["notes"] if note.startswith(heads)]
+
+
+def measured_sets(rows: list[Row]) -> list[str]:
+    """Return the sets that rows are of, in the order of ``SETS``."""
+    found = {row.case.split(": ")[0] for row in rows}
+    return [name for name in SETS if name in found]
 
 
 def notes(told: list[str]) -> list[str]:
@@ -179,7 +187,8 @@ def notes(told: list[str]) -> list[str]:
         "cannot tell good models apart, and twice their floors is no hard target (0 where it would "
         "be below); paper: HTP on 597,771 trips of Porto, not these.",
         "The neural baselines are small and trained for about a minute on one core: they stand for "
-        "drawing in free space at that cost, not for the published models.",
+        "drawing in free space at that cost, not for the published models. They are left out where "
+        "a set's table does not have them.",
         "Length is given by travel time over interval, hence equal to the real one for baselines.",
     ]
 
@@ -201,7 +210,7 @@ def main() -> None:
     sets: list[str] = options.set or list(SETS)
     path: Path = options.output / "trajectories.json"
     options.output.mkdir(parents=True, exist_ok=True)
-    rows, told = kept_rows(path, sets, list(models)), list[str]()
+    rows, told = kept(path, sets, list(models))
     for name in sets:
         data = load(name, options.data, options.count)
         told.append(f"{name} ({data.kind}): {data.told}.")
@@ -219,7 +228,7 @@ def main() -> None:
         "are synthesised by training/simulated_trips.py",
         rows,
         notes(told),
-        [table_1(rows, name, preset) for name in sets for preset in PRESETS],
+        [table_1(rows, name, preset) for name in measured_sets(rows) for preset in PRESETS],
     )
     sys.stdout.write(f"{result.write(path)}\n")
 

@@ -112,11 +112,13 @@ def test_measured_rows_have_floors_and_the_table_their_best(data):
 def test_rows_of_other_models_are_kept(tmp_path):
     path = tmp_path / "x.json"
     rows = [{"case": f"porto: {name}", "metric": "m", "value": 1.0} for name in "ab"]
-    path.write_text(json.dumps({"rows": rows}))
-    assert results.kept_rows(path, ["porto"], ["a"]) == [
-        Row(case="porto: b", metric="m", value=1.0)
-    ]
-    assert results.kept_rows(tmp_path / "none.json", ["porto"], ["a"]) == []
+    told = ["porto (observed): a", "porto-simulated (synthesised): b", "Floor: c"]
+    path.write_text(json.dumps({"rows": rows, "notes": told}))
+    kept, lines = results.kept(path, ["porto"], ["a"])
+    assert kept == [Row(case="porto: b", metric="m", value=1.0)]
+    assert lines == told[1:2]
+    assert results.measured_sets(kept) == ["porto"]
+    assert results.kept(tmp_path / "none.json", ["porto"], ["a"]) == ([], [])
 
 
 def test_models_are_named_by_module_and_function():
