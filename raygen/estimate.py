@@ -17,8 +17,8 @@ CPU_S_PER_1000 = {
 }
 """CPU-seconds of 1,000 persons and a day by stage: Los Angeles County, docs/results/pipeline.md."""
 
-STATES_PER_S = 40.0
-"""Plan states that the language model answers in a second on two cores (bf16, shared prefix)."""
+STATES_PER_S = 90.0
+"""Plan states that the language model answers in a CPU-second (docs/results/planner-cost.md)."""
 
 START_S = 30.0
 """Seconds of a run before its first shard: city, models, fit from the cache, Ray, actors."""
