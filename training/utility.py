@@ -37,7 +37,7 @@ class PredictorFit:
     """How a predictor is fitted."""
 
     width: int = 64
-    steps: int = 500
+    steps: int = 1000
     batch: int = 96
     learning_rate: float = 4e-3
     dropout: float = 0.2
