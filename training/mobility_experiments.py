@@ -16,7 +16,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,9 +55,6 @@ Clock = npt.NDArray[np.int32]
 Blind = Literal["", "temporal", "semantic", "planner"]
 
 _SQUARE_M = 2000.0
-_LATER = {"work", "output", "shares", "targets", "slots", "decoder_steps", "sampled", "tuned"}
-"""Keys of the recipe that no training depends on."""
-
 _MEASURES = (*QUANTITIES[:5], "cpc")
 
 
@@ -241,6 +238,22 @@ def _slotted(city: CityDays) -> CityDays:
     return replace(city, train=by_slot(city.train), validation=by_slot(city.validation))
 
 
+def measured(
+    recipe: TablesRecipe,
+    city: CityDays,
+    case: Case,
+    models: tuple[SpatialEncoder, Generator],
+) -> dict[str, float]:
+    """Return ``measure``, from ``work`` where it is done."""
+    later = [recipe.decoder_steps, recipe.sampled, recipe.tuned]
+    path = _path(recipe, "figures", [city.regions.name, *astuple(case), *later])
+    path = path.with_suffix(".json")
+    if not path.is_file():
+        path.write_text(json.dumps(measure(recipe, city, case, models)), encoding="utf-8")
+    values: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
 def blind_plans(plans: Plans, city: CityDays, blind: Blind, seed: int) -> Plans:
     """Return plans without what a case does not see.
 
@@ -336,7 +349,7 @@ def _blinded(
 
 def _path(recipe: TablesRecipe, kind: str, parts: list[object]) -> Path:
     """Return where a training is kept: by all that it depends on."""
-    told = recipe.model_dump(mode="json", exclude=_LATER)
+    told = recipe.model_dump(mode="json", exclude={"work", "output", "shares", "targets"})
     text = json.dumps([kind, parts, told], sort_keys=True)
     recipe.work.mkdir(parents=True, exist_ok=True)
     return recipe.work / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
@@ -354,7 +367,7 @@ def main(arguments: list[str]) -> None:
             bar.update(task, description=f"table {case.table or 'all'}: {case.name}")
             models = trained(recipe, list(cities.values()), case)
             for name in [case.held_back] if case.held_back else recipe.targets:
-                found[name, case] = measure(recipe, cities[name], case, models)
+                found[name, case] = measured(recipe, cities[name], case, models)
             bar.advance(task)
             sys.stderr.write(f"{case}\n")
     results = Results(

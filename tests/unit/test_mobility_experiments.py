@@ -17,7 +17,7 @@ from training.mobility_experiments import (
     TablesRecipe,
     blind_plans,
     cases,
-    measure,
+    measured,
     paper_tables,
     part,
     rows_of,
@@ -102,7 +102,8 @@ def test_trainings_are_kept_and_measured(city, recipe):
     found = {}
     for case in [*cases(recipe)[:2], cases(recipe)[-1]]:
         models = trained(recipe, [city], case)
-        found[city.regions.name, case] = measure(recipe, city, case, models)
+        found[city.regions.name, case] = measured(recipe, city, case, models)
+        assert measured(recipe, city, case, models) == found[city.regions.name, case]
     kept = {path.name: path.stat().st_mtime_ns for path in recipe.work.glob("*.safetensors")}
     assert len(kept) == 4  # one encoder, three generators
     again = trained(recipe, [city], cases(recipe)[-1])[1]
