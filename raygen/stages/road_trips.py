@@ -21,6 +21,7 @@ from raygen.trajectories.records import taken
 from raygen.trajectories.routes import RouteSet
 
 _NO_ENDS = ("motorway", "trunk", "motorway_link", "trunk_link", "ferry")
+_HIERARCHIES = 64  # states of the speeds times beliefs, with room: none is made twice
 _PAIRS = ((0, 0), (0, 1), (1, 0), (1, 1))  # begin or end on the nearest segment, or its way back
 
 
@@ -76,7 +77,7 @@ class RoadTrips:
     def __init__(self, city: CityRoads, seed: int) -> None:
         self.roads = city.roads
         self.segment_id = city.segment_id
-        self._router = Router(city.roads.network, city.profile, Taste(), seed)
+        self._router = Router(city.roads.network, city.profile, Taste(), seed, _HIERARCHIES)
 
     @cached_property
     def _lines(self) -> Any:  # noqa: ANN401  (an array of Shapely's lines)
@@ -109,12 +110,18 @@ class RoadTrips:
         """
         first, begin = self._near(ends.origin)
         last, end = self._near(ends.destination)
-        time = np.full((len(_PAIRS), len(ends.trip_id)), np.inf)
-        tables: list[pa.Table] = []
+        count = len(ends.trip_id)
+        time = np.full((len(_PAIRS), count), np.inf)
+        # All pairs at once: each hierarchy is then looked up once.
+        routes = self._route(
+            ends,
+            np.concatenate([first[one] for one, _ in _PAIRS]),
+            np.concatenate([last[other] for _, other in _PAIRS]),
+        )
+        tables = [routes.slice(pair * count, count) for pair in range(len(_PAIRS))]
         for pair, (one, other) in enumerate(_PAIRS):
-            tables.append(self._route(ends, first[one], last[other]))
             lost = self._lost(first[one], last[other], begin[one], end[other])
-            spent = tables[-1].column("cost_s").to_numpy(zero_copy_only=False)
+            spent = tables[pair].column("cost_s").to_numpy(zero_copy_only=False)
             free = self.roads.network.free_s
             saved = begin[one] * free[first[one]] + (1 - end[other]) * free[last[other]]
             time[pair] = np.where(lost, np.inf, spent - saved)
@@ -133,11 +140,12 @@ class RoadTrips:
         return [segment, back], [share, away]
 
     def _route(self, ends: TripEnds, first: RowArray, last: RowArray) -> pa.Table:
+        """Return the routes of all trips for each pair, one pair after the other."""
         trips = {
-            "trip_id": pa.array(ends.trip_id),
+            "trip_id": pa.array(np.tile(ends.trip_id, len(_PAIRS))),
             "origin_segment": pa.array(first),
             "destination_segment": pa.array(last),
-            "depart_s": pa.array(ends.depart_s),
+            "depart_s": pa.array(np.tile(ends.depart_s, len(_PAIRS))),
         }
         return self._router.route(pa.table(trips))
 

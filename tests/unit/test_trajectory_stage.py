@@ -235,3 +235,18 @@ def test_sound_trajectories_pass(tmp_path, made):
 def test_a_breakage_is_seen(tmp_path, made, rule):
     broken = BREAKAGES[rule](made[0])
     assert rule in failed(write(tmp_path / "p", *day(), broken))
+
+
+def test_nobody_begins_or_ends_by_turning_round(roads):
+    """Who would turn back along the first or last segment could have taken the other direction."""
+    rng = np.random.default_rng(1)
+    where = rng.uniform([-118.23, 33.98], [-118.15, 34.02], (2, 40, 2))
+    zero = np.zeros(40)
+    routes, _ = roads.routes(TripEnds(np.arange(40), where[0], where[1], zero, zero + 600))
+    network = roads.roads.network
+    begin, end = routes.first[:-1], routes.first[1:] - 1
+    some = routes.count > 1
+    for one, other in ((begin[some], begin[some] + 1), (end[some] - 1, end[some])):
+        a, b = routes.segment[one], routes.segment[other]
+        back = (network.tail[a] == network.head[b]) & (network.head[a] == network.tail[b])
+        assert not back.any()
