@@ -55,6 +55,9 @@ Clock = npt.NDArray[np.int32]
 Blind = Literal["", "temporal", "semantic", "planner"]
 
 _SQUARE_M = 2000.0
+_LATER = {"work", "output", "shares", "targets", "slots", "decoder_steps", "sampled", "tuned"}
+"""Keys of the recipe that no training depends on."""
+
 _MEASURES = (*QUANTITIES[:5], "cpc")
 
 
@@ -349,7 +352,7 @@ def _blinded(
 
 def _path(recipe: TablesRecipe, kind: str, parts: list[object]) -> Path:
     """Return where a training is kept: by all that it depends on."""
-    told = recipe.model_dump(mode="json", exclude={"work", "output", "shares", "targets"})
+    told = recipe.model_dump(mode="json", exclude=_LATER)
     text = json.dumps([kind, parts, told], sort_keys=True)
     recipe.work.mkdir(parents=True, exist_ok=True)
     return recipe.work / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
