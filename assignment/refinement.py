@@ -14,7 +14,7 @@ the paper calls the reference distributions D are here, for each sub-region of o
   scaled to people, and their fill is reported;
 * with ``origins``, how many people live in each sub-region (``raygen.stages.homes``): the
   paper's "Home TAZ assignments H" are an input, and where they are not those of the flows, no D can
-  make up for it.
+  make up for it. They are told in the first four rounds and stay from then on.
 
 It ends when max |F_target − F_current| < ε, or after a number of rounds; the best round is kept.
 All draws are those of the assignment, so that the same sample, city and target give the same
@@ -50,6 +50,7 @@ _MOST_WORK = 20.0  # factor of a work share, and its inverse
 _MOST_MASS = 8.0  # factor of a distance class's mass, and its inverse
 _MOST_HOMES = 4.0  # factor of a sub-region's homes, and its inverse
 _HOME_STEPS = 50
+_HOME_ROUNDS = 4  # later ones would fit the homes to the chance of a round's draws
 _FEW_TRIPS = 10.0  # a cell of a type with so few trips moves half a step: the rest may be chance
 
 
@@ -122,7 +123,7 @@ def refine(  # noqa: PLR0913, PLR0917 - the inputs of ``place``, the target and 
     for number in range(settings.rounds + 1):
         found = measure(sample, city, apply(tables, state, city), config, target, seed)
         before = found.by_type() if before is None else before
-        if settings.origins and number > 0:
+        if settings.origins and 0 < number <= _HOME_ROUNDS:
             state = replace(state, homes=_homes(state.homes, target, found, sample, city))
         current = found.by_type(state.homes)
         history.append(_round(target, current))
