@@ -14,9 +14,11 @@ the paper calls the reference distributions D are here, for each sub-region of o
   scaled to people, and their fill is reported;
 * with ``origins``, how many people live in each sub-region (``raygen.stages.homes``): the
   paper's "Home TAZ assignments H" are an input, and where they are not those of the flows, no D can
-  make up for it. They are told in the first four rounds and stay from then on.
+  make up for it.
 
-It ends when max |F_target − F_current| < ε, or after a number of rounds; the best round is kept.
+It ends when max |F_target − F_current| < ε, or after a number of rounds; the best round is kept. A
+round that is farther from the flows than the best one went too far: the next goes from the best
+again, with half the η (ours: with homes that move, the paper's constant η swings around the flows).
 All draws are those of the assignment, so that the same sample, city and target give the same
 tables on any machine, and the tables are data of a run: the run stays independent of sharding.
 """
@@ -50,7 +52,7 @@ _MOST_WORK = 20.0  # factor of a work share, and its inverse
 _MOST_MASS = 8.0  # factor of a distance class's mass, and its inverse
 _MOST_HOMES = 4.0  # factor of a sub-region's homes, and its inverse
 _HOME_STEPS = 50
-_HOME_ROUNDS = 4  # later ones would fit the homes to the chance of a round's draws
+_BACK = 0.5  # factor of the step after a round that went too far
 _FEW_TRIPS = 10.0  # a cell of a type with so few trips moves half a step: the rest may be chance
 
 
@@ -118,20 +120,24 @@ def refine(  # noqa: PLR0913, PLR0917 - the inputs of ``place``, the target and 
     """
     state = unrefined(len(city.subregion_names))
     history: list[Round] = []
-    kept, least = state, np.inf
+    kept, kept_found, least = state, None, np.inf
+    rate = settings.rate
     before: FloatArray | None = None
     for number in range(settings.rounds + 1):
         found = measure(sample, city, apply(tables, state, city), config, target, seed)
         before = found.by_type() if before is None else before
-        if settings.origins and 0 < number <= _HOME_ROUNDS:
+        if settings.origins and number > 0:
             state = replace(state, homes=_homes(state.homes, target, found, sample, city))
         current = found.by_type(state.homes)
         history.append(_round(target, current))
         if history[-1].largest_gap < least:
             kept, least = replace(state, best=number, after=current), history[-1].largest_gap
+            kept_found = found
+        else:
+            rate *= _BACK
         if history[-1].largest_gap < settings.tolerance:
             break
-        state = _step(state, target, found, config, settings)
+        state = _step(kept, target, kept_found or found, config, rate)
     return replace(kept, history=tuple(history), before=before)
 
 
@@ -187,9 +193,9 @@ def _step(
     target: FlowTarget,
     found: Frequencies,
     config: AssignmentConfig,
-    settings: RefinementConfig,
+    rate: float,
 ) -> Refined:
-    """Return the tables after one step of 4.3.3."""
+    """Return the tables after one step of 4.3.3, of η ``rate``."""
     current = found.by_type(state.homes)
     share = found.classes / np.maximum(found.classes.sum(axis=2, keepdims=True), 1.0)  # P(b | r, s)
     mass, pull, work = state.mass.copy(), state.pull.copy(), state.work
@@ -199,12 +205,12 @@ def _step(
         flows = _flows_of(kind, target, current)
         if flows is None:
             continue
-        difference, step = _changes(*flows, settings.rate)
+        difference, step = _changes(*flows, rate)
         if kind == WORK:
             work = np.clip(work * np.exp(step), 1.0 / _MOST_WORK, _MOST_WORK)
         elif kind not in (HOME, SCHOOL):
             moved = np.einsum("rs,rsb->rb", difference, share)
-            mass[:, kind] += settings.rate * CLASSES * moved / len(moved)
+            mass[:, kind] += rate * CLASSES * moved / len(moved)
             pull[kind] += unit * step
     mass = np.clip(mass, 1.0 / _MOST_MASS, _MOST_MASS)
     mass /= mass.mean(axis=2, keepdims=True)
