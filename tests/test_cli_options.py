@@ -10,7 +10,7 @@ OPTIONS = {
     "city check": ["DIR"],
     "estimate": ["RUN.toml"],
     "evaluate": ["--city", "--generated", "--json", "--reference", "PRESET"],
-    "generate": ["--address", "--agents", "--output", "--resume", "--seed", "RUN.toml"],
+    "generate": ["--address", "--agents", "--no-llm", "--output", "--resume", "--seed", "RUN.toml"],
     "report": ["--city", "--output", "--reference", "POPULATION"],
     "stays": ["--address", "--city", "--config", "--output", "--resume", "--until", "TRACES"],
     "train": ["--address", "--output", "--resume", "MODEL", "RUN.toml"],

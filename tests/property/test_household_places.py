@@ -74,6 +74,7 @@ def test_rules_hold_on_the_clock(world: World, seed: int) -> None:
     found = placed(world, shard, seed)
     tables = [columns(t) for t in (shard[0], found.persons, found.activities, found.trips)]
     zones = np.sort(world[0].zone_id.astype(np.int64))
+    tables.append(columns(schema.TRAJECTORIES.empty_table()))
     checked = Shard(*tables, days=DAYS, zone_ids=zones, first={})
     for rule in (*CHECKS, *COMPANY, *CARS):
         if "demographic" not in rule.name and "contiguous" not in rule.name:
