@@ -46,6 +46,11 @@ class Plans:
     temporal: FloatArray
     semantic: FloatArray
 
+    def take(self, count: int) -> "Plans":
+        """Return the plans of the first days."""
+        rows = np.arange(min(count, len(self.days.region)), dtype=np.int64)
+        return Plans(self.days.take(rows), self.temporal[rows], self.semantic[rows])
+
 
 def oracle_plans(city: CityDays, rows: IntArray, seed: int) -> Plans:
     """Return the exact plans of real days: what a pipeline never has."""

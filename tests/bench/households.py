@@ -67,6 +67,7 @@ def read(directory: Path) -> Population:
     identity = manifest.load(Store(str(directory))).identity
     zones = np.sort(np.asarray(identity.zone_ids, np.int64))
     arrays = {name: columns(table) for name, table in tables.items()}
+    arrays["trajectories"] = columns(schema.TRAJECTORIES.empty_table())
     shard = Shard(**arrays, days=1, zone_ids=zones, first={})
     frames = {name: table.to_pandas() for name, table in tables.items()}
     return Population(
