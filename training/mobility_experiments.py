@@ -52,10 +52,11 @@ from training.recipe import LoopConfig, Recipe
 from training.spatial import SpatialTask, standardise
 
 Clock = npt.NDArray[np.int32]
+Table = Literal["4", "5", "6", "S"]
 Blind = Literal["", "temporal", "semantic", "planner"]
 
 _SQUARE_M = 2000.0
-_LATER = {"work", "output", "shares", "targets", "slots", "decoder_steps", "sampled", "tuned"}
+_LATER = {"work", "output", "shares", "targets", "tables", "decoder_steps", "sampled", "tuned"}
 """Keys of the recipe that no training depends on."""
 
 _MEASURES = (*QUANTITIES[:5], "cpc")
@@ -100,8 +101,8 @@ class TablesRecipe(Recipe):
     few: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the days of the city in question that few-shot sees."""
 
-    slots: bool = True
-    """Whether to train the generator on sequences of slots too, the slowest of all."""
+    tables: tuple[Table, ...] = ("4", "5", "6", "S")
+    """Tables to fill; S are sequences of slots, the slowest of all."""
 
     tuned: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Share of its days that the light decoder is fitted to, in zero- and few-shot."""
@@ -136,7 +137,8 @@ def cases(recipe: TablesRecipe) -> list[Case]:
         found.append(Case("5", "few", held_back=city, seen=recipe.few))
     words: tuple[Blind, ...] = ("temporal", "semantic", "planner")
     found += [Case("6", f"w/o {word}", blind=word) for word in words]
-    return [*found, Case("S", "slots", slots=True)] if recipe.slots else found
+    found.append(Case("S", "slots", slots=True))
+    return [case for case in found if not case.table or case.table in recipe.tables]
 
 
 def part(days: Days, share: float, seed: int) -> Days:
@@ -310,9 +312,10 @@ def paper_tables(
     """Return Tables 4, 5 and 6 in the paper's form."""
     whole = cases(recipe)[0]
     title = {"4": "less data", "5": "an unseen city", "6": "without parts of the plan"}
-    title |= {"S": "an entry for each slot, not each arrival"} if recipe.slots else {}
+    title |= {"S": "an entry for each slot, not each arrival"}
     tables: list[PaperTable] = []
-    for number, words in title.items():
+    for number in recipe.tables:
+        words = title[number]
         lines: list[list[str]] = []
         for name in recipe.targets:
             mine = [case for city, case in found if city == name and case.table == number]
