@@ -21,7 +21,7 @@ from assignment.cost import RankArray
 from assignment.distances import distance_curves
 from assignment.mode import TRANSIT, TRANSIT_FACTOR, TRANSIT_WAIT_S, commuter_constants
 from assignment.reference import Reference, load_reference
-from assignment.surroundings import distance_order, ring_tables
+from assignment.surroundings import cumulated_pois, distance_order, ring_tables
 from raygen.city import City
 from raygen.errors import DataError
 from raygen.taxonomy import ACTIVITY_TYPES, WORK
@@ -89,6 +89,9 @@ class AnchorTables:
     poi_lat: FloatArray
     poi_region: npt.NDArray[np.uint64]
     """Place and region of each POI of the city."""
+
+    poi_cumulated: Float32Array
+    """P(type | POI) cumulated over each zone's POIs, shape (15, P)."""
 
     fits: dict[str, Balanced]
     """How the gravity models came out, by anchor type."""
@@ -218,6 +221,7 @@ def anchor_tables(city: City) -> AnchorTables:
         poi_lon=lon,
         poi_lat=lat,
         poi_region=city.regions_at(lon, lat),
+        poi_cumulated=cumulated_pois(city),
         fits=fits,
     )
 

@@ -17,6 +17,9 @@ KeyArray = npt.NDArray[np.uint64]
 USE_JITTER, USE_DISTANCE, USE_ANGLE, USE_ZONE, USE_MODE, USE_POI, USE_AT_HOME, USE_POINT = range(8)
 """What a draw of an activity is for; a point takes three, from USE_POINT on."""
 
+USE_RETURN = USE_POINT + 3
+"""Whether an activity's place is one that the person knows, and which."""
+
 _USES = 16
 _SEQUENCES = 128
 

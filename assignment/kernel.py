@@ -20,7 +20,8 @@ The candidates are the prior's own zones and, of all others, which have one same
 nearest to d̂, `candidates` of them, by binary search in the zones sorted by distance from p. With
 α = 0 all zones are candidates. Where none of them is feasible, all feasible zones of the city are
 (less those that weigh less than e⁻¹² of the best); where there is none, it is the zone of least
-violation. At γ = 0 the walk round d̂ stops as soon as no farther zone can cost less.
+violation. An activity that goes back to a place (``assignment.returns``) has that place's zone,
+where it is feasible. At γ = 0 the walk round d̂ stops as soon as no farther zone can cost less.
 """
 
 from typing import NamedTuple
@@ -39,6 +40,7 @@ from assignment.cost import (
     Scratch,
     Weights,
     bearing_of,
+    in_time,
     travel_s,
 )
 from assignment.draws import USE_ANGLE, USE_DISTANCE, USE_ZONE, KeyArray, counter, quantile, unit
@@ -89,6 +91,7 @@ def place_activities(
     prior: Prior,
     travellers: Travellers,
     zone: Int32Array,
+    again: npt.NDArray[np.int64],
 ) -> int:
     """Write a zone to every activity that has none.
 
@@ -101,6 +104,9 @@ def place_activities(
     zone
         Zone row of each activity, shape (A,), -1 where it is to be found; overwritten. The first
         and the last activity of a day must have one.
+    again
+        Row of the activity to whose zone each goes back, an earlier one of the same person without
+        such a row; -1 for none; shape (A,). Overwritten with -1 where that is out of time.
 
     Returns
     -------
@@ -120,7 +126,7 @@ def place_activities(
         np.empty(many),
     )
     anchor = next_anchors(plan, zone)
-    return place_in_turn(setting, plan, prior, travellers, (zone, anchor), scratch)
+    return place_in_turn(setting, plan, prior, travellers, (zone, anchor, again), scratch)
 
 
 # Without the counting of references, of which each read of a tuple's field takes part: a third of
@@ -131,12 +137,12 @@ def place_in_turn(
     plan: Plan,
     prior: Prior,
     travellers: Travellers,
-    zones: tuple[Int32Array, npt.NDArray[np.int64]],
+    zones: tuple[Int32Array, npt.NDArray[np.int64], npt.NDArray[np.int64]],
     scratch: Scratch,
 ) -> int:
-    """Do ``place_activities`` with the anchors known; ``zones`` are zone and next anchor."""
+    """Do ``place_activities``; ``zones`` are zone, next anchor and what is gone back to."""
     network, curves, weights = setting.network, setting.curves, setting.weights
-    zone, anchor = zones
+    zone, anchor, again = zones
     person_start, day, sequence, kind, planned = (
         plan.person_start, plan.day, plan.sequence, plan.type, plan.planned
     )  # fmt: skip
@@ -161,8 +167,13 @@ def place_in_turn(
                         (windows[0] / pace[person], windows[1] / pace[person]),
                         (congestion(planned[k]), congestion(planned[n]), weights.beta),
                     )
-                    zone[k], fits = choose(network, curves, prior, weights, choice, scratch)
-                    infeasible += not fits
+                    known = int(again[k])
+                    if known >= 0 and in_time(network, choice, int(zone[known])):
+                        zone[k] = zone[known]
+                    else:
+                        again[k] = -1
+                        zone[k], fits = choose(network, curves, prior, weights, choice, scratch)
+                        infeasible += not fits
                 busy = congestion(planned[k])
                 travel = pace[person] * travel_s(network, zone[k - 1], zone[k], busy)
             start = max(float(planned[k]), start + least + travel)

@@ -17,7 +17,6 @@ from assignment.anchors import AnchorTables, draw_zones
 from assignment.clock import Moves as Trips
 from assignment.clock import schedule
 from assignment.company import (
-    MINDED_UNDER,
     Company,
     Homes,
     homes_of,
@@ -25,10 +24,10 @@ from assignment.company import (
     read_company,
     same_arrivals,
 )
-from assignment.cost import Curves, Network, Prior, Weights, read_only
+from assignment.cost import Curves, Network, Weights, read_only
 from assignment.distances import group_ranks
 from assignment.itinerary import People, read_people, read_plan, read_prior
-from assignment.kernel import Setting, place_activities
+from assignment.kernel import Setting
 from assignment.kernel import Travellers as Movers
 from assignment.mode import (
     DRIVING_AGE,
@@ -41,6 +40,7 @@ from assignment.mode import (
 )
 from assignment.points import Points, activity_points, crow_fly_m, home_points
 from assignment.times import CONGESTION, Plan
+from assignment.together import place_together, share_points
 from raygen import schema, seeds
 from raygen.city import City
 from raygen.config import AssignmentConfig
@@ -78,8 +78,9 @@ class Placed:
     """schema.TRIPS, in the same order."""
 
     counters: dict[str, int]
-    """``activities``, ``trips``; ``infeasible``: activities without a zone in time; ``shifted``,
-    ``shift_s``: arrivals later than the day chain has them, and their delay in all, seconds."""
+    """``activities``, ``trips``; ``infeasible``: activities without a zone in time; ``returns``:
+    activities at a place gone back to; ``shifted``, ``shift_s``: arrivals later than the day chain
+    has them, and their delay in all, seconds."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,11 @@ def place(  # noqa: PLR0913, PLR0917 - the four tables of a shard, then what a r
     work, school = draw_anchors(people, tables, seed)
     zone = fixed_zones(plan, people.home_zone[owner], work[owner], school[owner])
     setting = run_setting(city, tables, config)
-    infeasible = place_together(setting, plan, prior, people, company, zone)
+    movers = travellers_of(people, setting)
+    infeasible, again = place_together(setting, plan, prior, movers, (people, company), zone)
     points = _points(city, tables, plan, zone, people, owner)
-    share_points(points, company)
+    share_points(points, again)
+    share_points(points, company.source)
     together = (company, homes_of(people, config.cars))
     moves = _moves(city, tables, plan, (zone, points), people, together, config.min_stay_s)
     zone_id = city.zone_id[zone]
@@ -152,7 +155,8 @@ def place(  # noqa: PLR0913, PLR0917 - the four tables of a shard, then what a r
     counters = {
         "activities": activities.num_rows,
         "trips": trips.num_rows,
-        "infeasible": int(infeasible),
+        "infeasible": infeasible,
+        "returns": int((again >= 0).sum()),
         "shifted": moves.shifted,
         "shift_s": moves.shift_s,
     }
@@ -174,61 +178,6 @@ def draw_anchors(people: People, tables: AnchorTables, seed: int) -> tuple[Int32
         draw = uniform[pupils_key_row(people, STUDENT.index(name))[rows], 1]
         school[rows] = draw_zones(read_only(table), order, home[rows], draw)
     return work, school
-
-
-def place_together(
-    setting: Setting, plan: Plan, prior: Prior, people: People, company: Company, zone: Int32Array
-) -> int:
-    """Write a zone to every activity that has none; those that share a place get it from there.
-
-    The places of children that others share come first, then all others' (kernel
-    ``place_activities``), then those shared with adults.
-
-    Parameters
-    ----------
-    setting, plan, prior, people, company
-        As read.
-    zone
-        Zone row of each activity, shape (A,), -1 where it is to be found; overwritten.
-
-    Returns
-    -------
-    infeasible
-        Activities without a feasible zone.
-    """
-    movers = travellers_of(people, setting)
-    shared = np.flatnonzero(company.source >= 0)
-    source = company.source[shared]
-    owner = np.repeat(np.arange(len(people.age)), np.diff(plan.person_start))
-    first = np.unique(owner[source[people.age[owner[source]] < MINDED_UNDER]])
-    zone[shared] = people.home_zone[owner[shared]]  # for the time being
-    infeasible = 0
-    if len(first):
-        sizes = np.diff(plan.person_start)[first]
-        start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        rows = np.repeat(plan.person_start[first] - start[:-1], sizes) + np.arange(start[-1])
-        days = (plan.day[rows], plan.sequence[rows], plan.type[rows], plan.planned[rows])
-        chosen = Prior(
-            read_only(prior.zones[rows]),
-            read_only(prior.log_probability[rows]),
-            read_only(prior.log_floor[rows]),
-        )
-        zones = zone[rows]
-        some = Movers(movers.keys[first], movers.pace[first], movers.segment[first])
-        infeasible += int(place_activities(setting, Plan(start, *days), chosen, some, zones))
-        zone[rows] = zones
-        known = np.isin(owner[source], first)
-        zone[shared[known]] = zone[source[known]]
-    infeasible += int(place_activities(setting, plan, prior, movers, zone))
-    zone[shared] = zone[source]
-    return infeasible
-
-
-def share_points(points: Points, company: Company) -> None:
-    """Write the shared points and regions to the activities that share them."""
-    shared = np.flatnonzero(company.source >= 0)
-    for column in (points.lon, points.lat, points.region_id):
-        column[shared] = column[company.source[shared]]
 
 
 def run_setting(city: City, tables: AnchorTables, config: AssignmentConfig) -> Setting:

@@ -1,9 +1,10 @@
 """A point for each activity: the household's home, a POI of the zone, or anywhere in the zone.
 
-A POI of category c is drawn in its zone with weight P(c | activity type). Where the zone has none
+A POI is drawn in its zone with weight P(activity type | POI), its annotation (DataFusion 4.1.1; of
+the embedded city the table of ``raygen.city_files.poi_types``). Where the zone has none
 that fits, and for the share of visits that ``raygen.city.AT_HOMES`` has in homes, the point is
 uniform in the zone's polygon. Work and school have one point per person, on all days; other
-activities draw their own.
+activities draw their own, but for those that go back to a place (``assignment.returns``).
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from raygen.city import AT_HOMES, City
 from raygen.taxonomy import ACTIVITY_TYPES, HOME, SCHOOL, WORK
 
 FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
 
 _SCHOOL_DAY = 7  # no activity has day 7 nor, away from home, sequence 0: keys of the fixed points
@@ -56,21 +58,21 @@ def draw_counters(day: Int64Array, sequence: Int64Array, kind: Int64Array) -> In
 
 @njit(cache=True, nogil=True)
 def draw_pois(
-    pois: tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]],
-    weight: npt.NDArray[np.float32],
+    start: npt.NDArray[np.int32],
+    cumulated: Float32Array,
     kind: Int64Array,
     zone: npt.NDArray[np.int32],
     keys: KeyArray,
     counts: Int64Array,
 ) -> Int64Array:
-    """Draw a POI for each activity.
+    """Draw a POI for each activity with weight P(type | POI).
 
     Parameters
     ----------
-    pois
-        First POI of each zone, shape (Z + 1,), and the POIs' categories.
-    weight
-        P(category | type), shape (15, 14).
+    start
+        First POI of each zone, shape (Z + 1,).
+    cumulated
+        See ``assignment.surroundings.cumulated_pois``.
     kind, zone, keys, counts
         Type, zone row, person key and first counter of each activity, shape (M,).
 
@@ -79,23 +81,16 @@ def draw_pois(
     poi
         Index into the city's POIs, shape (M,), -1 where no POI of the zone fits the type.
     """
-    start, category = pois
     out = np.full(len(zone), -1, np.int64)
     for k in range(len(zone)):
         first, stop = start[zone[k]], start[zone[k] + 1]
-        total = 0.0
-        for poi in range(first, stop):
-            total += weight[kind[k], category[poi]]
-        if total <= 0.0:
+        if first == stop or cumulated[kind[k], stop - 1] <= 0.0:
             continue
-        left = unit(keys[k], counts[k] + USE_POI) * total
-        for poi in range(first, stop):
-            share = weight[kind[k], category[poi]]
-            if share > 0.0:
-                out[k] = poi
-                left -= share
-                if left < 0.0:
-                    break
+        row = cumulated[kind[k], first:stop]
+        goal = np.float32(unit(keys[k], counts[k] + USE_POI)) * row[-1]
+        # Rounded to float32 the goal may be the total, which no POI passes.
+        goal = min(goal, np.nextafter(row[-1], np.float32(0.0)))
+        out[k] = first + np.searchsorted(row, goal, side="right")
     return out
 
 
@@ -123,9 +118,8 @@ def activity_points(
     rows = np.flatnonzero(plan.type != HOME)
     kind, zones, key = plan.type[rows], zone[rows], keys[rows]
     counts = draw_counters(plan.day[rows], plan.sequence[rows], kind)
-    pois = (read_only(city.poi_start), read_only(city.poi_category))
-    weight = read_only(city.category_given_type)
-    poi = draw_pois(pois, weight, kind, zones, key, counts)
+    cumulated = read_only(tables.poi_cumulated)
+    poi = draw_pois(read_only(city.poi_start), cumulated, kind, zones, key, counts)
     homes = np.array([AT_HOMES.get(word, 0.0) for word in ACTIVITY_TYPES])
     poi[units(key, counts + USE_AT_HOME) < homes[kind]] = -1
     lon, lat = np.zeros(len(zone)), np.zeros(len(zone))

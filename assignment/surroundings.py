@@ -1,4 +1,4 @@
-"""A city's skims in the order in which the location kernel reads them; see ``cost.Network``."""
+"""A city's skims and POIs in the order in which kernels read them; see ``cost.Network``."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from assignment.cost import BUCKET_ZONES, RankArray, direction
 from raygen.city import City
+from raygen.taxonomy import ACTIVITY_TYPES
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -47,3 +48,12 @@ def ring_tables(city: City, order: RankArray) -> dict[str, Any]:
         "farthest_m": farthest_m,
         "farthest_s": np.stack([longest.max(axis=1), longest.max(axis=0)], axis=1),
     }
+
+
+def cumulated_pois(city: City) -> Float32Array:
+    """Return Σ P(type | POI) over a zone's POIs up to each, shape (15, P): from 0 in every zone."""
+    weight = np.zeros((len(city.poi_zone), len(ACTIVITY_TYPES)))
+    np.put_along_axis(weight, city.poi_types.astype(np.int64), city.poi_probability, axis=1)
+    total = np.cumsum(weight, axis=0)
+    before = np.concatenate([np.zeros((1, weight.shape[1])), total])[city.poi_start[city.poi_zone]]
+    return np.ascontiguousarray((total - before).T.astype(np.float32))

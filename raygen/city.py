@@ -132,6 +132,10 @@ class City:
     """Shape (P,): zone row, ascending."""
     poi_category: npt.NDArray[np.int8]
     """Shape (P,): index into POI_CATEGORIES."""
+    poi_types: npt.NDArray[np.int8]
+    """Shape (P, 3): the annotation's top activity types of each POI."""
+    poi_probability: Float32Array
+    """Shape (P, 3): their probabilities, P(type | POI)."""
     poi_xy: FloatArray
     """Shape (P, 2): projected metres."""
 
@@ -354,6 +358,8 @@ def _poi_fields(tables: CityTables) -> dict[str, Any]:
         "poi_start": np.searchsorted(zone, np.arange(count + 1)).astype(np.int32),
         "poi_zone": zone,
         "poi_category": category,
+        "poi_types": types,
+        "poi_probability": probabilities.astype(np.float32),
         "poi_xy": shapely.get_coordinates(projected(pois, tables.card.crs)),
         "attraction": _attraction(tables.zones, _sums(types, probabilities, zone, count)),
         "category_given_type": _categories(types, probabilities, category),

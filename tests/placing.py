@@ -200,6 +200,10 @@ def grid_city(columns: int, rows: int, seed: int = 0, side_m: float = 1600.0) ->
         poi_start=np.concatenate([[0], np.cumsum(pois)]).astype(np.int32),
         poi_zone=poi_zone.astype(np.int32),
         poi_category=rng.integers(0, 14, len(poi_zone)).astype(np.int8),
+        poi_types=rng.permuted(np.tile(np.arange(15, dtype=np.int8), (len(poi_zone), 1)), axis=1)[
+            :, :3
+        ],
+        poi_probability=np.tile(np.float32([0.6, 0.3, 0.1]), (len(poi_zone), 1)),
         poi_xy=west_south[poi_zone] + side_m * rng.random((len(poi_zone), 2)),
         controls=_controls(population),
         triangles=triangulate(shapely.box(*west_south.T, *(west_south + side_m).T)),

@@ -33,6 +33,7 @@ from assignment.place import (  # noqa: E402
     run_setting,
     travellers_of,
 )
+from assignment.returns import GAMMA, RHO, returns  # noqa: E402
 from raygen.config import AssignmentConfig  # noqa: E402
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -65,8 +66,10 @@ def kernel_s(city, tables, shard: placing.Shard, config: AssignmentConfig):
     setting = run_setting(city, tables, config)
     movers = travellers_of(people, setting)
 
+    again = returns(plan, open_zone < 0, movers.keys, RHO, GAMMA)
+
     def run() -> None:
-        place_activities(setting, plan, prior, movers, open_zone.copy())
+        place_activities(setting, plan, prior, movers, open_zone.copy(), again.copy())
 
     return *spent_by(run), int((open_zone < 0).sum())
 

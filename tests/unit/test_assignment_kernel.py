@@ -60,6 +60,11 @@ def angle(p: int, z: int, n: int) -> float:
     return float(np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1)))
 
 
+def fresh(zone: np.ndarray) -> np.ndarray:
+    """Return that nobody goes back to a place."""
+    return np.full(len(zone), -1)
+
+
 class Reference:
     """Cost and violation of every zone for one activity, the slow and plain way."""
 
@@ -86,7 +91,7 @@ def check_each_activity(config: AssignmentConfig, check) -> tuple[int, int]:
     people, plan, prior, zone = inputs(SHARD)
     opened = zone < 0
     setting = run_setting(CITY, TABLES, config)
-    infeasible = place_activities(setting, plan, prior, travellers(people), zone)
+    infeasible = place_activities(setting, plan, prior, travellers(people), zone, fresh(zone))
     assert (zone >= 0).all()
     stuck = 0
     for person, key in enumerate(people.keys):
@@ -206,7 +211,7 @@ def test_alpha_beta_zero_draws_from_the_prior() -> None:
     people, plan, prior, zone = inputs(one_stop(20_000))
     stops = zone < 0
     setting = run_setting(CITY, TABLES, AssignmentConfig(alpha=0.0, beta=0.0, gamma=0.7))
-    place_activities(setting, plan, prior, travellers(people), zone)
+    place_activities(setting, plan, prior, travellers(people), zone, fresh(zone))
     chosen = zone[stops]
     half = (len(zone) // 2 + 1) // 3  # rows: home, stop, home
     for top, found in ((TOP, chosen[:half]), (OTHER_TOP, chosen[half:])):
@@ -224,7 +229,7 @@ def test_the_prior_pulls_harder_with_gamma() -> None:
         people, plan, prior, zone = inputs(one_stop(1000))
         stops = zone < 0
         setting = run_setting(CITY, TABLES, AssignmentConfig(gamma=gamma))
-        place_activities(setting, plan, prior, travellers(people), zone)
+        place_activities(setting, plan, prior, travellers(people), zone, fresh(zone))
         share.append(np.isin(zone[stops], TOP + OTHER_TOP).mean())
     assert share[0] < share[1] < share[2]
 
@@ -233,7 +238,7 @@ def test_distances_follow_the_reference_at_gamma_zero() -> None:
     people, plan, prior, zone = inputs(one_stop(4000))
     stops = np.flatnonzero(zone < 0)
     setting = run_setting(CITY, TABLES, AssignmentConfig(beta=0.0, gamma=0.0))
-    place_activities(setting, plan, prior, travellers(people), zone)
+    place_activities(setting, plan, prior, travellers(people), zone, fresh(zone))
     km = CITY.distance_m[zone[stops - 1], zone[stops]] / 1000
     wanted = TABLES.distance_km[0, 8]
     reachable = np.sort(CITY.distance_m[20]) / 1000
@@ -300,7 +305,9 @@ def test_a_late_arrival_takes_time_from_the_next_window() -> None:
     setting = run_setting(CITY, TABLES, AssignmentConfig(min_stay_s=1800))
     # The second stop is 15 minutes after the first and so at least 15 late; from its planned
     # arrival the third would be in time, from its real one it is not.
-    assert place_activities(setting, plan, prior, travellers(people), zone) == 2 * len(people.age)
+    assert place_activities(setting, plan, prior, travellers(people), zone, fresh(zone)) == 2 * len(
+        people.age
+    )
 
 
 def test_where_no_zone_is_in_time_the_type_still_holds() -> None:
@@ -310,5 +317,7 @@ def test_where_no_zone_is_in_time_the_type_still_holds() -> None:
     plan = plan._replace(planned=np.where(plan.sequence == 1, 301, plan.planned))
     stops = zone < 0
     setting = run_setting(CITY, replace(TABLES, allowed=allowed), AssignmentConfig())
-    assert place_activities(setting, plan, prior, travellers(people), zone) == stops.sum()
+    assert (
+        place_activities(setting, plan, prior, travellers(people), zone, fresh(zone)) == stops.sum()
+    )
     assert (zone[stops] == 40).all()

@@ -15,15 +15,17 @@ from assignment.kernel import place_activities
 from assignment.mode import choose_modes
 from assignment.place import Placed, place
 from assignment.points import crow_fly_m, draw_pois
+from assignment.returns import returns
+from assignment.surroundings import cumulated_pois
 from assignment.times import Plan, arrivals
 from raygen import schema
 from raygen.city import City, open_city
 from raygen.config import AssignmentConfig
 from raygen.errors import DataError
-from raygen.taxonomy import HOME, WORK
+from raygen.taxonomy import ACTIVITY_TYPES, HOME, WORK
 
 CONFIG = AssignmentConfig()
-KERNELS = (place_activities, draw_zones, draw_pois, choose_modes, schedule, arrivals)
+KERNELS = (place_activities, draw_zones, draw_pois, choose_modes, schedule, arrivals, returns)
 Case = tuple[City, AnchorTables, placing.Shard, Placed]
 
 
@@ -122,18 +124,58 @@ def test_schedule_shifts_what_does_not_fit_and_holds_up_the_next_day() -> None:
     assert ends[3] == late[4] == late[3] + 300
 
 
-def test_poi_is_drawn_by_category_weight() -> None:
+def test_poi_is_drawn_by_its_probability_of_the_type() -> None:
     n = 20_000
-    start, category = np.array([0, 0, 4], np.int32), np.array([2, 3, 3, 5], np.int8)
-    weight = np.zeros((15, 14), np.float32)
-    weight[7, [2, 3]] = [0.6, 0.2]
+    start, cumulated = np.array([0, 0, 4, 5], np.int32), np.zeros((15, 5), np.float32)
+    cumulated[7, :4] = np.cumsum([0.0, 0.6, 0.2, 0.0])
     zeros = np.zeros(n, int)
     keys = np.arange(n).astype(np.uint64) * np.uint64(7919)
-    poi = draw_pois((start, category), weight, zeros + 7, np.ones(n, np.int32), keys, zeros)
+    poi = draw_pois(start, cumulated, zeros + 7, np.ones(n, np.int32), keys, zeros)
     share = np.bincount(poi, minlength=4) / n
-    np.testing.assert_allclose(share, [0.6, 0.2, 0.2, 0.0], atol=4.5 * 0.5 / np.sqrt(n))
-    none = draw_pois((start, category), weight, zeros + 7, np.zeros(n, np.int32), keys, zeros)
-    assert (none == -1).all()
+    np.testing.assert_allclose(share, [0.0, 0.75, 0.25, 0.0], atol=4.5 * 0.5 / np.sqrt(n))
+    for zone in (0, 2):  # without POIs, and with one that does not fit
+        none = draw_pois(start, cumulated, zeros + 7, np.full(n, zone, np.int32), keys, zeros)
+        assert (none == -1).all()
+
+
+def test_pois_are_cumulated_in_each_zone_alone(case: Case) -> None:
+    city = case[0]
+    table = cumulated_pois(city)
+    for zone in range(len(city.zone_id)):
+        mine = slice(city.poi_start[zone], city.poi_start[zone + 1])
+        for kind in (3, 5, 7):
+            weight = np.where(city.poi_types[mine] == kind, city.poi_probability[mine], 0.0)
+            np.testing.assert_allclose(table[kind, mine], weight.sum(axis=1).cumsum(), atol=1e-5)
+
+
+def test_points_are_at_pois_of_the_type(case: Case) -> None:
+    city, tables, _, placed = case
+    known = {
+        (lon, lat): set(types.tolist())
+        for lon, lat, types in zip(tables.poi_lon, tables.poi_lat, city.poi_types, strict=True)
+    }
+    table = placed.activities.to_pandas().query("type != 'home'")
+    found = [
+        ACTIVITY_TYPES.index(kind) in known[lon, lat]
+        for kind, lon, lat in zip(table["type"], table["lon"], table["lat"], strict=True)
+        if (lon, lat) in known
+    ]
+    assert len(found) > 100
+    assert all(found)
+
+
+def test_people_go_back_to_places(case: Case) -> None:
+    city, tables, _, _ = case
+    shard = placing.shard(city, 100, days=7, seed=3)
+    placed = place(*shard, city, tables, CONFIG, 1)
+    table = placed.activities.to_pandas()
+    table = table[~table["type"].isin(["home", "work", "school"])]
+    visits = table.groupby(["person_id", "type", "lon", "lat"])
+    assert 30 < placed.counters["returns"] <= len(table) - visits.ngroups
+    assert (visits["zone_id"].nunique() == 1).all()
+    # Two visits to a point that is no POI's are one gone back to: points are drawn from polygons.
+    seen = visits.size().reset_index(name="visits")
+    assert seen.loc[~seen["lon"].isin(tables.poi_lon), "visits"].max() > 1
 
 
 def test_crow_fly_is_a_great_circle() -> None:
