@@ -40,6 +40,14 @@ CREW_BYTES = 3 * 2**30
 """Memory of a crew: seven processes, five of them with torch, two shards under way, no LLM asked.
 """
 
+_LANGUAGE_BYTES = 2 * 2**30  # of a language model that says trajectories: weights and its cache
+
+
+def crew_bytes(config: RunConfig) -> int:
+    """Return the memory of a crew of a run."""
+    says = config.trajectories.share > 0 and config.trajectories.planner == "language"
+    return CREW_BYTES + says * _LANGUAGE_BYTES
+
 
 @dataclass(frozen=True)
 class Share:

@@ -139,6 +139,19 @@ class AssignmentConfig(Section):
     refinement: RefinementConfig = RefinementConfig()
 
 
+class SpeakerConfig(Section):
+    """The language model that says travel patterns (HTP, section 4.2)."""
+
+    folder: Path | None = None
+    """Folder that ``raygen train trajectory`` wrote, for the city's roads."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the language model."""
+
+    slots: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Trajectories that it says at once."""
+
+
 class TrajectoryConfig(Section):
     """GPS trajectories of trips (HTP)."""
 
@@ -152,6 +165,12 @@ class TrajectoryConfig(Section):
 
     batch: Annotated[int, Field(ge=1, le=65536)] = 128
     """Trajectories made at once."""
+
+    planner: Literal["patterns", "language"] = "patterns"
+    """What says the travel patterns: the Transformer that comes with raygen, fast and for any city
+    (the paper's "w/o LLM"), or a language model fitted to the city's roads."""
+
+    language: SpeakerConfig = SpeakerConfig()
 
 
 class ComputeConfig(Section):

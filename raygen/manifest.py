@@ -37,6 +37,7 @@ _NEUTRAL: dict[str, Any] = {
     "weights": True,
     "city": True,
     "compute": {"workers", "in_flight", "attempts", "shard_timeout_s"},
+    "trajectories": {"language": {"folder"}},
 }
 """Configuration that cannot change a byte; city and weights enter by their digests instead."""
 

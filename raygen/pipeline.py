@@ -10,7 +10,7 @@ import numpy as np
 import ray
 
 from actors.calibration import calibrated
-from actors.crew import CPU_SHARE, CREW_BYTES, MODEL_STAGES, STAGES, Crew, Inputs, Share
+from actors.crew import CPU_SHARE, CREW_BYTES, MODEL_STAGES, STAGES, Crew, Inputs, Share, crew_bytes
 from actors.ledger import Ledger, Limits
 from assignment.anchors import anchor_tables
 from assignment.times import CONGESTION
@@ -25,13 +25,13 @@ from raygen.models.generator import load_generator
 from raygen.models.plan_distilled import DISTILLED
 from raygen.models.planner import MODEL, load_planner
 from raygen.models.spatial import decoder_directory, load_decoder
-from raygen.models.trajectory_model import FOLDER, load_trajectory_model
 from raygen.population.cache import load_or_fit
 from raygen.population.fit import PopulationFit
 from raygen.population.sample import PopulationIndex, sample_index
 from raygen.run_record import Steps, run_record
 from raygen.stages.chains import load_chain_models
-from raygen.stages.road_trips import city_roads
+from raygen.stages.road_trips import city_network, city_roads
+from raygen.stages.trajectory_planners import load_trip_planner, planner_folders
 from raygen.storage import Store
 
 log = logging.getLogger(__name__)
@@ -170,10 +170,12 @@ def _check_models(config: RunConfig, city: City) -> tuple[SourceEntry, ...]:
     decoder = decoder_directory(weights, city.name).name
     planner = MODEL if config.planner.llm else DISTILLED
     names = ["reconstruction", "adapters", planner, "spatial", "generator", decoder]
+    folders = {name: weights / name for name in names}
     if config.trajectories.share:
-        load_trajectory_model(weights, compute)
-        names += [f"{FOLDER}/codec", f"{FOLDER}/patterns"]
-    labels = {name: checkpoints.label(weights / name) for name in names}
+        on_cpu = config.model_copy(update={"compute": compute})
+        load_trip_planner(on_cpu, lambda: city_network(city))
+        folders |= planner_folders(config.trajectories, weights)
+    labels = {name: checkpoints.label(folder) for name, folder in folders.items()}
     return tuple(
         SourceEntry(name=name, digest=digest, provenance=provenance)
         for name, (digest, provenance) in labels.items()
@@ -216,7 +218,9 @@ def _run(
     with ExitStack() as stack:
         with steps.step("cluster"):
             stack.enter_context(connect(address, compute.workers or None, compute.threads))
-        count, share = crew_size(compute, len(todo), ray.cluster_resources())
+        count, share = crew_size(
+            compute, len(todo), ray.cluster_resources(), crew_bytes(plan.config)
+        )
         inputs = Inputs(
             config=plan.config,
             city=ray.put(plan.city),
@@ -248,7 +252,10 @@ def _work(
 
 
 def crew_size(
-    compute: ComputeConfig, shards: int, resources: Mapping[str, float]
+    compute: ComputeConfig,
+    shards: int,
+    resources: Mapping[str, float],
+    claimed: int = CREW_BYTES,
 ) -> tuple[int, Share]:
     """Return how many crews a run has, and what each of their actors claims.
 
@@ -260,6 +267,8 @@ def crew_size(
         To do; more crews than shards would idle.
     resources
         Of the cluster, as ``ray.cluster_resources`` gives them: CPU, GPU, memory in bytes.
+    claimed
+        Bytes of memory of a crew.
 
     Raises
     ------
@@ -267,7 +276,7 @@ def crew_size(
         If the cluster cannot hold the crews, or has no GPU for the models.
     """
     cpus, memory = resources.get("CPU", 0.0), resources.get("memory", 0.0)
-    most = max(1, min(int(cpus / compute.threads), int(memory / CREW_BYTES)))
+    most = max(1, min(int(cpus / compute.threads), int(memory / claimed)))
     count = min(compute.workers or most, shards)
     share = CPU_SHARE * compute.threads
     needed = count * len(STAGES) * share

@@ -5,32 +5,34 @@ road network; supervised fine-tuning of LoRA and of the new words' embeddings.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from raygen import checkpoints, seeds
-from raygen.config import Section
-from raygen.errors import DataError, WeightsError
+from raygen.config import ComputeConfig, Section, SpeakerConfig
+from raygen.errors import DataError
 from raygen.models.language import LanguageModel, load_language_model
 from raygen.models.trajectory_batches import trajectory_data
 from raygen.models.trajectory_codec import TrajectoryCodec, groups_of, length_tokens
+from raygen.models.trajectory_fitted import load_speaker
 from raygen.models.trajectory_language import (
     Said,
     TrajectoryLanguage,
     TrajectoryLanguageConfig,
-    answer,
     encode,
 )
 from raygen.models.trajectory_model import load_codec
-from raygen.models.trajectory_planner import DRAWS
-from raygen.models.trajectory_tokens import Vocabulary
+from raygen.models.trajectory_tokens import FORCED, Successors, Vocabulary, kinds, next_roads
+from raygen.models.trajectory_words import known_of, network_digest
 from raygen.network.graph import IntArray
+from raygen.network.node2vec import successors
 from raygen.trajectories.conditions import Conditions, question, unconditioned_question
 from raygen.trajectories.plane import PlaneRoads
 from raygen.trajectories.records import RoadTrajectories
@@ -80,17 +82,50 @@ class Pairs:
     questions: list[IntArray]
     answers: list[IntArray]
 
+    words: Vocabulary
+    own: int
+    """Words of the language model itself."""
+    follows: Successors | None = None
+    """What may follow a segment, where answers begin with a route (HTP+)."""
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.questions)
+
+    @property
+    def size(self) -> IntArray:
+        """Tokens of each pair, (N,)."""
+        both = zip(self.questions, self.answers, strict=True)
+        return np.array([len(q) + len(a) for q, a in both], dtype=np.int64)
+
+    def take(self, rows: IntArray) -> "Pairs":
+        """Return some pairs, in the order of ``rows``."""
+        chosen = rows.tolist()
+        return replace(
+            self,
+            questions=[self.questions[row] for row in chosen],
+            answers=[self.answers[row] for row in chosen],
+        )
+
     def batch(self, rows: IntArray) -> dict[str, Tensor]:
         """Return pairs as ``TrajectoryLanguage`` reads them, zeros behind their ends."""
         whole = [np.concatenate([self.questions[r], self.answers[r]]) for r in rows.tolist()]
         most = max(len(one) for one in whole)
         ids = np.zeros((len(whole), most), dtype=np.int64)
-        mask, answer = np.zeros_like(ids, dtype=np.bool_), np.zeros_like(ids, dtype=np.bool_)
+        mask, kind = np.zeros_like(ids, dtype=np.bool_), np.full_like(ids, FORCED)
+        options: list[IntArray] = []
         for row, (one, source) in enumerate(zip(whole, rows.tolist(), strict=True)):
+            said = self.answers[source] - self.own
             ids[row, : len(one)] = one
             mask[row, : len(one)] = True
-            answer[row, len(self.questions[source]) : len(one)] = True
-        made = {"ids": ids, "mask": mask, "answer": answer}
+            kind[row, len(self.questions[source]) : len(one)] = kinds(self.words, said)
+            if self.follows is not None:
+                options += next_roads(self.words, said, self.follows)
+        made = {"ids": ids, "mask": mask, "kinds": kind}
+        if options:
+            made["options"] = np.full((len(options), max(map(len, options))), -1, dtype=np.int64)
+            for row, some in enumerate(options):
+                made["options"][row, : len(some)] = some
         return {name: torch.from_numpy(each) for name, each in made.items()}
 
 
@@ -103,30 +138,58 @@ class LanguageTask:
     validation: Pairs
     batch: int
     seed: int
+    known: npt.NDArray[np.float32] | None = None
+    """What is known of the new words, see ``known_of``."""
 
     def model(self) -> TrajectoryLanguage:
         """Return the objective, on the language model of this machine."""
         language = load_language_model(self.config.base_model, torch.float32, "cpu")
-        return TrajectoryLanguage(self.config, language, self.seed)
+        return TrajectoryLanguage(self.config, language, self.seed, self.known)
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
-        """Yield this worker's batches of an epoch: all pairs once, but for the last few."""
+        """Yield this worker's batches of an epoch: all pairs once, but for the last few.
+
+        Pairs of a batch are of about one length: of a few batches' pairs in drawn order.
+        """
         rng = seeds.stream(self.seed, "trajectory-pairs", epoch)
-        order = rng.permutation(len(self.train.questions))
-        whole = len(order) // (self.batch * world)
-        for index in range(rank, whole * world, world):
+        order, size = rng.permutation(len(self.train)), self.train.size
+        for begin in range(0, len(order), _ALIKE * self.batch):
+            part = order[begin : begin + _ALIKE * self.batch]
+            order[begin : begin + len(part)] = part[np.argsort(size[part], kind="stable")]
+        whole = len(order) // (self.batch * world) * world
+        turn = rng.permutation(whole)  # the short ones not always first
+        for index in turn[rank::world].tolist():
             yield self.train.batch(order[index * self.batch : (index + 1) * self.batch])
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Return nats a token of the held-out answers."""
-        device = next(model.parameters()).device
-        rows = np.arange(len(self.validation.questions))
-        total = 0.0
-        for begin in range(0, len(rows), self.batch):
-            part = rows[begin : begin + self.batch]
-            batch = {name: x.to(device) for name, x in self.validation.batch(part).items()}
-            total += float(model(batch, 1.0)["total"]) * len(part)
-        return {"total": total / len(rows)}
+        """Return nats a word of the held-out answers, in all and by what the words are."""
+        if not isinstance(model, TrajectoryLanguage):
+            msg = f"trajectory language model: got {type(model).__name__}"
+            raise TypeError(msg)
+        sums, counts = nats_of(model, self.validation, self.batch)
+        found = {name: value / counts[name] for name, value in sums.items()}
+        return found | {"total": sum(sums.values()) / sum(counts.values())}
+
+
+_ALIKE = 8  # batches that are sorted by length together
+
+
+@torch.no_grad()
+def nats_of(
+    model: TrajectoryLanguage, pairs: Pairs, batch: int
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the nats of all answers and their words; see ``TrajectoryLanguage.nats``."""
+    device = model.new.weight.device
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    order = np.argsort(pairs.size, kind="stable")
+    for begin in range(0, len(order), batch):
+        part = pairs.batch(order[begin : begin + batch])
+        found, words = model.nats({name: x.to(device) for name, x in part.items()})
+        for name in found:
+            sums[name] = sums.get(name, 0.0) + float(found[name])
+            counts[name] = counts.get(name, 0) + words[name]
+    return sums, counts
 
 
 def pairs_of(
@@ -168,15 +231,24 @@ def pairs_of(
         unconditioned_question(told, row) if roads_first else question(roads.network, told, row)
         for row in range(len(made))
     )
-    return Pairs([encode(language, own, words, text + " ") for text in texts], answers)
+    questions = [encode(language, own, words, text + " ") for text in texts]
+    follows = Successors(*successors(roads.network)) if roads_first else None
+    return Pairs(questions, answers, words, own, follows)
 
 
 def kept_pairs(pairs: Pairs, settings: PairSettings) -> Pairs:
     """Return the pairs that are short enough, at most as many as asked for."""
-    size = np.array([len(q) + len(a) for q, a in zip(pairs.questions, pairs.answers, strict=True)])
-    rows = np.flatnonzero(size <= settings.most_tokens).tolist()
-    rows = rows[: settings.pairs or None]
-    return Pairs([pairs.questions[r] for r in rows], [pairs.answers[r] for r in rows])
+    rows = np.flatnonzero(pairs.size <= settings.most_tokens)
+    return pairs.take(rows[: settings.pairs or None])
+
+
+def joined(parts: list[Pairs]) -> Pairs:
+    """Return the pairs of some sets as one."""
+    return replace(
+        parts[0],
+        questions=[one for part in parts for one in part.questions],
+        answers=[one for part in parts for one in part.answers],
+    )
 
 
 def conditions_told(made: RoadTrajectories, roads: PlaneRoads) -> Conditions:
@@ -218,7 +290,8 @@ def train(
         msg = "data.networks: the words are those of one network, got " + str(recipe.data.networks)
         raise DataError(msg)
     config, parts = prepared(recipe, sets[0].roads, [each.made for each in sets])
-    task = LanguageTask(config, *parts, recipe.batch, recipe.seed)
+    known = known_of(sets[0].roads, load_codec(recipe.codec)[0])
+    task = LanguageTask(config, *parts, recipe.batch, recipe.seed, known)
     result = fit(task, recipe.loop, output, resume, address)
     provenance = {each.name: each.label for each in sets}
     write_weights(recipe, config, provenance, result, output)
@@ -234,67 +307,43 @@ def prepared(
     config = recipe.model.model_copy(
         update={
             "roads": roads.segments,
+            "network_digest": network_digest(roads.network),
             "codebooks": codec.config.codebooks,
             "codec_digest": digest,
             "base_digest": language.digest,
         }
     )
     words = Vocabulary(config.roads, config.codebooks)
-    trained, held = Pairs([], []), Pairs([], [])
+    trained: list[Pairs] = []
+    held: list[Pairs] = []
     for made in sets:
         told = conditions_told(made, roads)
-        every = kept_pairs(
-            pairs_of(made, told, roads, codec, (words, language, config.roads_first)), recipe.pairs
-        )
-        cut = len(every.questions) - max(1, round(recipe.data.validation * len(every.questions)))
-        trained = Pairs(
-            trained.questions + every.questions[:cut], trained.answers + every.answers[:cut]
-        )
-        held = Pairs(held.questions + every.questions[cut:], held.answers + every.answers[cut:])
-    if len(trained.questions) < recipe.batch:
-        msg = f"pairs: {len(trained.questions)} of at most {recipe.pairs.most_tokens} tokens, "
+        how = words, language, config.roads_first
+        every = kept_pairs(pairs_of(made, told, roads, codec, how), recipe.pairs)
+        rows = np.arange(len(every))
+        cut = len(every) - max(1, round(recipe.data.validation * len(every)))
+        trained.append(every.take(rows[:cut]))
+        held.append(every.take(rows[cut:]))
+    both = joined(trained), joined(held)
+    if len(both[0]) < recipe.batch:
+        msg = f"pairs: {len(both[0])} of at most {recipe.pairs.most_tokens} tokens, "
         raise DataError(msg + f"a batch needs {recipe.batch}")
-    return config, (trained, held)
-
-
-def load_language(folder: Path, codec_digest: str) -> tuple[TrajectoryLanguage, LanguageModel]:
-    """Return a fitted language model of ``write_weights``, and the one it is built on.
-
-    Raises
-    ------
-    WeightsError
-        If weights are missing, or of another autoencoder or language model.
-    """
-    config, tensors, _ = checkpoints.load(folder, "trajectory", TrajectoryLanguageConfig)
-    language = load_language_model(config.base_model, torch.float32, "cpu")
-    if (config.codec_digest, config.base_digest) != (codec_digest, language.digest):
-        msg = f"{folder}: fitted to another autoencoder or language model; `raygen train "
-        raise WeightsError(msg + "trajectory` again")
-    model = TrajectoryLanguage(config, language, 0)
-    missing = model.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False)
-    if missing.unexpected_keys:
-        msg = f"{folder}: has tensors that the model lacks: {missing.unexpected_keys[:3]}"
-        raise WeightsError(msg)
-    return model.eval(), load_language_model(config.base_model, torch.float32, "cpu")
+    return config, both
 
 
 def answered(
-    folder: Path, codec_digest: str, told: Conditions, roads: PlaneRoads, batch: int = 16
+    folder: Path, codec_digest: str, told: Conditions, roads: PlaneRoads, slots: int = 16
 ) -> Iterator[tuple[IntArray, Said]]:
     """Yield rows of conditions, and what a fitted language model says of them.
 
-    Batches have questions of about one length; an answer's draws depend on its row alone.
+    An answer's draws depend on its row alone.
     """
-    model, language = load_language(folder, codec_digest)
-    questions = [
-        encode(language, model.own, model.words, question(roads.network, told, row) + " ")
-        for row in range(len(told))
-    ]
-    order = np.argsort([len(one) for one in questions], kind="stable")
-    for begin in range(0, len(order), batch):
-        rows = order[begin : begin + batch]
-        uniform = seeds.uniforms(0, "trajectory-answers", rows, DRAWS)
-        yield rows, answer(model, [questions[row] for row in rows.tolist()], uniform)
+    how = SpeakerConfig(folder=folder, slots=slots)
+    speaker = load_speaker(how, codec_digest, roads.network, ComputeConfig())
+    rows = np.arange(len(told))
+    uniform = seeds.uniforms(0, "trajectory-answers", rows, speaker.draws)
+    questions = speaker.questions(roads.network, told)
+    yield rows, speaker.answers(questions, uniform, None, speaker.follows(roads.network))
 
 
 def write_weights(
@@ -316,7 +365,7 @@ def write_weights(
         architecture=config,
         loop=recipe.loop,
         seconds=result.seconds,
-        results=[("nats a token", "held-out answers", best["validation_total"])],
+        results=[("nats a word", "held-out answers", best["validation_total"])],
         limits=["Its words are the segments of one road network."],
         command="raygen train trajectory training/recipes/trajectory.toml",
     )

@@ -1,13 +1,20 @@
 """Travel patterns by a language model whose vocabulary knows roads and patterns.
 
 HTP (Zhou et al., KDD 2026), section 4.2: conditions as text, LoRA and the embeddings of the new
-words alone are trained. An answer has no other words than new ones, so the loss and the draws are
-over these: the language model's own words, of no use in an answer, are left out of the softmax.
+words alone are trained. What cannot be said at a place of an answer (``Grammar``) is left out of
+the softmax, in the loss as in the draws: nothing is spent on learning the form.
+
+Ours differs in two points, for trainings of few pairs. A new word begins as a random projection of
+what is known of it (``trajectory_words.known_of``: where a segment lies, a code's vector), so that
+like words begin alike. And logits are over √H, so that an untrained model says all words that are
+allowed about as often.
 """
 
-# Shape suffixes: B = batch, T = tokens, H = hidden width, E = new words, N = answer tokens.
+# Shape suffixes: B = batch, T = tokens, H = hidden width, E = new words, N = answer tokens,
+# S = words to choose from, K = figures known of a word.
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +30,17 @@ from raygen.config import Section
 from raygen.models.language import LanguageModel
 from raygen.models.plan_net import PlannerArchitecture, add_lora
 from raygen.models.trajectory_planner import Patterns, drawn
-from raygen.models.trajectory_tokens import Grammar, Successors, Vocabulary
+from raygen.models.trajectory_tokens import (
+    CODE,
+    FORCED,
+    LENGTH,
+    LENGTHS,
+    NEXT_ROAD,
+    ROAD,
+    Grammar,
+    Successors,
+    Vocabulary,
+)
 from raygen.network.graph import IntArray
 
 if TYPE_CHECKING:
@@ -41,6 +58,9 @@ class TrajectoryLanguageConfig(Section):
 
     roads: Annotated[int, Field(ge=1)] = 1
     """Segments V of the network."""
+
+    network_digest: str = ""
+    """SHA-256 of the network, see ``trajectory_words.network_digest``."""
 
     codebooks: tuple[int, ...] = (32, 64, 128, 256)
     """Codes of each layer of the autoencoder."""
@@ -62,7 +82,11 @@ class TrajectoryLanguage(nn.Module):
     """A frozen decoder with LoRA, and the embeddings of the new words."""
 
     def __init__(
-        self, config: TrajectoryLanguageConfig, language: LanguageModel, seed: int
+        self,
+        config: TrajectoryLanguageConfig,
+        language: LanguageModel,
+        seed: int,
+        known_EK: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -72,9 +96,12 @@ class TrajectoryLanguage(nn.Module):
         self.decoder = add_lora(language.decoder.float(), adapted, seed)
         table: Any = self.decoder.get_input_embeddings()  # pyright: ignore[reportCallIssue]
         spread = float(table.weight.std())
-        draw = seeds.stream(seed, "trajectory-words").standard_normal(
-            (self.words.size, table.weight.shape[1]), dtype=np.float32
-        )
+        rng = seeds.stream(seed, "trajectory-words")
+        size = (self.words.size, int(table.weight.shape[1]))
+        draw = rng.standard_normal(size, dtype=np.float32)
+        if known_EK is not None:
+            shown = known_EK @ rng.standard_normal((known_EK.shape[1], size[1]), dtype=np.float32)
+            draw = _KNOWN**0.5 * shown + (1.0 - _KNOWN) ** 0.5 * draw
         # About the mean of the known words: a new one begins as no word in particular.
         begin = table.weight.detach().float().mean(dim=0) + spread * torch.from_numpy(draw)
         self.new = nn.Embedding.from_pretrained(begin, freeze=False)
@@ -87,27 +114,80 @@ class TrajectoryLanguage(nn.Module):
         new_BTH = self.new((ids_BT - self.own).clamp(min=0))
         return torch.where(new[..., None], new_BTH, known_BTH)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return logits over the new words, (…, E); the head is tied to their embeddings."""
-        return hidden.float() @ self.new.weight.T
+    def logits(self, hidden: Tensor, low: int = 0, high: int | None = None) -> Tensor:
+        """Return logits of the new words from ``low`` to ``high``; tied to their embeddings."""
+        return self._head(hidden) @ self.new.weight[low:high].float().T
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        return hidden.float() * hidden.shape[-1] ** -0.5
 
     def forward(self, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        """Return ``total``: nats a token of the answers.
+        """Return ``total``: nats a word of the answers, of words that have an alternative.
 
         Parameters
         ----------
         batch
-            ``ids`` (B, T), ``mask`` (B, T): where there are tokens; ``answer`` (B, T): which of
-            them belong to an answer.
+            ``ids`` (B, T), ``mask`` (B, T): where there are tokens; ``kinds`` (B, T): what an
+            answer could say there (``kinds``), FORCED elsewhere; for HTP+ ``options`` (N, S): the
+            words allowed at its tokens of kind NEXT_ROAD in order, -1 behind the last.
         progress
             Share of the training that is done; not used.
         """
         del progress
-        ids, mask = batch["ids"], batch["mask"]
+        sums, counts = self.nats(batch)
+        return {"total": torch.stack(list(sums.values())).sum() / sum(counts.values())}
+
+    def nats(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """Return the nats of a batch's answers and the number of words, by what they are.
+
+        ``length``, ``codes`` (with the ends) and, for HTP+, ``roads``; see ``forward``.
+        """
+        ids, mask, kinds = batch["ids"], batch["mask"], batch["kinds"][:, 1:]
         out = self.decoder(inputs_embeds=self.embedded(ids), attention_mask=mask.long())
-        says = batch["answer"][:, 1:].bool()
-        logits_NE = self.logits(out.last_hidden_state[:, :-1][says])
-        return {"total": F.cross_entropy(logits_NE, ids[:, 1:][says] - self.own)}
+        says = kinds != FORCED
+        hidden_NH, kind_N = out.last_hidden_state[:, :-1][says], kinds[says]
+        word_N = ids[:, 1:][says] - self.own
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        for kind in kind_N.unique().tolist():
+            here = kind_N == kind
+            if kind == NEXT_ROAD:
+                lost = self._choosing(hidden_NH[here], batch["options"], word_N[here])
+            else:
+                lost = self._saying(kind, hidden_NH[here], word_N[here])
+            name = "length" if kind == LENGTH else "codes" if kind >= CODE else "roads"
+            sums[name] = sums[name] + lost if name in sums else lost
+            counts[name] = counts.get(name, 0) + int(here.sum())
+        return sums, counts
+
+    def _saying(self, kind: int, hidden_NH: Tensor, word_N: Tensor) -> Tensor:
+        """Return the nats of words drawn from a range of words, and from the end too."""
+        words = self.words
+        low, count = words.length_at, LENGTHS
+        if kind == ROAD:
+            low, count = 0, words.roads
+        elif kind >= CODE:
+            layer = (kind - CODE) // 2
+            low, count = int(words.code_at[layer]), words.codebooks[layer]
+        logits = self.logits(hidden_NH, low, low + count)
+        target = word_N - low
+        if kind == CODE + 1:
+            end = words.boundary_at + 3
+            logits = torch.cat([logits, self.logits(hidden_NH, end, end + 1)], dim=1)
+            target = target.masked_fill(word_N == end, count)
+        return F.cross_entropy(logits, target, reduction="sum")
+
+    def _choosing(self, hidden_NH: Tensor, options_NS: Tensor, word_N: Tensor) -> Tensor:
+        """Return the nats of words drawn each from its own few."""
+        some = self.new(options_NS.clamp(min=0)).float()
+        logits = torch.einsum("nh,nsh->ns", self._head(hidden_NH), some)
+        logits = logits.masked_fill(options_NS < 0, -torch.inf)
+        target = (options_NS == word_N[:, None]).long().argmax(dim=1)
+        return F.cross_entropy(logits, target, reduction="sum")
+
+
+_KNOWN = 0.8
+"""Share of a new word's first variance that comes from what is known of it."""
 
 
 def encode(language: LanguageModel, own: int, words: Vocabulary, text: str) -> IntArray:
@@ -132,7 +212,12 @@ class Said:
     answer_tokens: int
     prompt_s: float
     answer_s: float
-    """Seconds on the prompts and on the answers."""
+    """Seconds on the prompts and on the answers: of the CPU, or elapsed on another device."""
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return what tells the seconds of work on a device: the CPU's own, or elapsed ones."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
 
 
 @torch.no_grad()
@@ -143,7 +228,7 @@ def answer(
     points: IntArray | None = None,
     successors: Successors | None = None,
 ) -> Said:
-    """Answer a batch of questions.
+    """Answer a batch of questions, all padded to the longest; ``Speaker`` does the same faster.
 
     Parameters
     ----------
@@ -167,10 +252,11 @@ def answer(
 
     grammar = Grammar(model.words, len(questions), points, successors)
     cache = DynamicCache()
-    begun = time.perf_counter()
+    clock = clock_of(model.new.weight.device)
+    begun = clock()
     ids, mask = left_padded(questions)
     hidden = _extend(model, cache, ids, mask)
-    between = time.perf_counter()
+    between = clock()
     steps, count = 0, 0
     while not grammar.done.all():
         allowed = torch.from_numpy(grammar.allowed())
@@ -181,7 +267,7 @@ def answer(
         mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=torch.bool)], dim=1)
         hidden = _extend(model, cache, said[:, None] + model.own, mask)
         steps += 1
-    ended = time.perf_counter()
+    ended = clock()
     return Said(
         grammar.patterns(),
         grammar.roads,

@@ -3,7 +3,8 @@
 HTP (Zhou et al., KDD 2026), section 4.2: V road tokens, ΣC_l pattern tokens ``<a_ID>``, ``<b_ID>``
 …, eight length tokens ``<t_ID>`` and four boundaries, after the language model's own vocabulary. An
 answer is ``<t_5><|p_begin|><a_1><b_2><c_3><d_4> … <|p_end|>``; that of HTP+ begins with
-``<|t_begin|><road_3> … <|t_end|>``. ``Grammar`` allows no other, so that every answer decodes.
+``<|t_begin|><road_3> … <|t_end|>``. ``Grammar`` allows no other, so that every answer decodes;
+``kinds`` tells what it allowed at each word of a given answer.
 """
 
 import re
@@ -99,10 +100,11 @@ class Successors:
 
 
 _BEGIN, _FIRST, _ROADS, _LENGTH, _OPEN, _CODE, _DONE = range(7)
+_UNASKED = 0
 
 
 class Grammar:
-    """What a batch of B answers may say next."""
+    """What B answers may say next; each row is one answer after another (``begin``)."""
 
     def __init__(
         self,
@@ -112,64 +114,88 @@ class Grammar:
         successors: Successors | None = None,
     ) -> None:
         self._words = vocabulary
-        self._points = points
         self._successors = successors
-        begin = _LENGTH if successors is None else _BEGIN
-        self.state = np.full(batch, begin, dtype=np.int64)
+        self.state = np.full(batch, _DONE, dtype=np.int64)
         self.token = np.full(batch, -1, dtype=np.int64)
         self.groups = np.zeros(batch, dtype=np.int64)
+        self.points = np.full(batch, _UNASKED, dtype=np.int64)
         self.codes: list[list[int]] = [[] for _ in range(batch)]
         self.roads: list[list[int]] = [[] for _ in range(batch)]
+        for row in range(batch):
+            self.begin(row, _UNASKED if points is None else int(points[row]))
+
+    def begin(self, row: int, points: int = _UNASKED) -> None:
+        """Forget a row's answer and begin another, of as many points as are asked for (0: any)."""
+        self.state[row] = _LENGTH if self._successors is None else _BEGIN
+        self.token[row], self.groups[row], self.points[row] = -1, 0, points
+        self.codes[row], self.roads[row] = [], []
 
     @property
     def done(self) -> BoolArray:
         """Which answers are whole, (B,)."""
         return self.state == _DONE
 
+    @property
+    def on_roads(self) -> BoolArray:
+        """Which answers may say a road next, (B,)."""
+        return (self.state == _FIRST) | (self.state == _ROADS)
+
+    def forced(self, row: int) -> list[int]:
+        """Say the words of a row's answer that have no alternative, and return them."""
+        said: list[int] = []
+        while self.state[row] != _DONE:
+            allowed = np.flatnonzero(self._allowed_in(row))
+            if len(allowed) > 1:
+                break
+            said.append(int(allowed[0]))
+            self.say(row, said[-1])
+        return said
+
     def allowed(self) -> BoolArray:
         """Return which new words each answer may say next, (B, size); a whole one says its end."""
-        words = self._words
-        mask = np.zeros((len(self.state), words.size), dtype=np.bool_)
-        boundary = words.boundary_at
-        mask[self.state == _BEGIN, boundary] = True
-        mask[self.state == _FIRST, : words.roads] = True
-        mask[self.state == _OPEN, boundary + 2] = True
-        mask[self.state == _DONE, boundary + 3] = True
-        for row in np.flatnonzero(self.state == _ROADS):
-            self._allow_roads(row, mask[row])
-        for row in np.flatnonzero(self.state == _LENGTH):
-            self._allow_length(row, mask[row])
-        for row in np.flatnonzero(self.state == _CODE):
-            self._allow_code(row, mask[row])
+        return np.stack([self._allowed_in(row) for row in range(len(self.state))])
+
+    def _allowed_in(self, row: int) -> BoolArray:
+        words, state = self._words, int(self.state[row])
+        mask = np.zeros(words.size, dtype=np.bool_)
+        if state == _FIRST:
+            mask[: words.roads] = True
+        elif state == _ROADS:
+            self._allow_roads(row, mask)
+        elif state == _LENGTH:
+            self._allow_length(row, mask)
+        elif state == _CODE:
+            self._allow_code(row, mask)
+        else:
+            mask[words.boundary_at + {_BEGIN: 0, _OPEN: 2, _DONE: 3}[state]] = True
         return mask
 
     def advance(self, said: IntArray) -> None:
         """Take the next word of each answer, which was allowed."""
-        words = self._words
         for row, word in enumerate(said.tolist()):
-            state = self.state[row]
-            if state in (_FIRST, _ROADS) and word < words.roads:
-                self.roads[row].append(word)
-                self.state[row] = _ROADS
-            elif state == _LENGTH:
-                self.token[row] = word - words.length_at
-                self.state[row] = _OPEN
-            elif state == _CODE and word < words.length_at:
-                layer = len(self.codes[row]) % len(words.codebooks)
-                self.codes[row].append(word - int(words.code_at[layer]))
-                self.groups[row] = len(self.codes[row]) // len(words.codebooks)
-            else:  # a boundary
-                self.state[row] = {_BEGIN: _FIRST, _ROADS: _LENGTH, _OPEN: _CODE}.get(state, _DONE)
+            self.say(row, word)
+
+    def say(self, row: int, word: int) -> None:
+        """Take the next word of one answer, which was allowed."""
+        words, state = self._words, int(self.state[row])
+        if state in (_FIRST, _ROADS) and word < words.roads:
+            self.roads[row].append(word)
+            self.state[row] = _ROADS
+        elif state == _LENGTH:
+            self.token[row] = word - words.length_at
+            self.state[row] = _OPEN
+        elif state == _CODE and word < words.length_at:
+            layer = len(self.codes[row]) % len(words.codebooks)
+            self.codes[row].append(word - int(words.code_at[layer]))
+            self.groups[row] = len(self.codes[row]) // len(words.codebooks)
+        else:  # a boundary
+            self.state[row] = {_BEGIN: _FIRST, _ROADS: _LENGTH, _OPEN: _CODE}.get(state, _DONE)
 
     def patterns(self) -> Patterns:
         """Return the whole answers."""
-        layers = len(self._words.codebooks)
-        codes = np.zeros((len(self.codes), int(self.groups.max()), layers), dtype=np.int64)
-        for row, said in enumerate(self.codes):
-            codes[row, : self.groups[row]] = np.array(said).reshape(-1, layers)
-        return Patterns(_GROUP * self.groups - _shortfall(self.token), codes)
+        return patterns_of(self.token, self.codes, len(self._words.codebooks))
 
-    def _allow_roads(self, row: np.intp, mask: BoolArray) -> None:
+    def _allow_roads(self, row: int, mask: BoolArray) -> None:
         """Allow the segments that follow, and the end of the route after two."""
         follows = self._successors
         if follows is None:
@@ -179,21 +205,21 @@ class Grammar:
             mask[follows.rows[follows.at[last] : follows.at[last + 1]]] = True
         mask[self._words.boundary_at + 1] = len(self.roads[row]) > 1 or not mask.any()
 
-    def _allow_length(self, row: np.intp, mask: BoolArray) -> None:
+    def _allow_length(self, row: int, mask: BoolArray) -> None:
         """Allow the length tokens: the asked one, or all that fit a whole number of groups."""
         at = self._words.length_at
-        if self._points is None:
+        if self.points[row] == _UNASKED:
             mask[at : at + LENGTHS] = True
         else:
-            mask[at + _token(int(self._points[row]))] = True
+            mask[at + _token(int(self.points[row]))] = True
 
-    def _allow_code(self, row: np.intp, mask: BoolArray) -> None:
+    def _allow_code(self, row: int, mask: BoolArray) -> None:
         """Allow the codes of the next layer, or the end where the length agrees with the record."""
         words = self._words
         layer = len(self.codes[row]) % len(words.codebooks)
         low, high = LEAST_POINTS, _GROUP * MOST_GROUPS
-        if self._points is not None:
-            low = high = int(self._points[row])
+        if self.points[row] != _UNASKED:
+            low = high = int(self.points[row])
         length = _GROUP * int(self.groups[row]) - int(_shortfall(self.token[row]))
         end = words.boundary_at + 3
         if layer == 0:
@@ -202,6 +228,55 @@ class Grammar:
         if layer > 0 or longer:
             first = int(words.code_at[layer])
             mask[first : first + words.codebooks[layer]] = True
+
+
+def patterns_of(token: IntArray, codes: list[list[int]], layers: int) -> Patterns:
+    """Return whole answers as patterns: a length token and the codes said, of each."""
+    groups = np.array([len(said) // layers for said in codes], dtype=np.int64)
+    made = np.zeros((len(codes), int(groups.max(initial=0)), layers), dtype=np.int64)
+    for row, said in enumerate(codes):
+        made[row, : groups[row]] = np.array(said, dtype=np.int64).reshape(-1, layers)
+    return Patterns(_GROUP * groups - _shortfall(token), made)
+
+
+FORCED, LENGTH, ROAD, NEXT_ROAD, CODE = -1, 0, 1, 2, 3
+"""What an answer could say at a word: that alone, a length, any road, a road that follows or the
+route's end, a code of layer l (``CODE + 2 l``); a code of the first layer or the end (CODE + 1)."""
+
+
+def kinds(words: Vocabulary, answer: IntArray) -> IntArray:
+    """Return what the grammar allowed at each word of an answer of unasked length, (N,)."""
+    found = np.full(len(answer), FORCED, dtype=np.int64)
+    found[(answer >= words.length_at) & (answer < words.boundary_at)] = LENGTH
+    roads = np.flatnonzero(answer < words.roads)
+    found[roads[:1]] = ROAD
+    found[roads[1:]] = NEXT_ROAD
+    if len(roads) > 1:
+        found[roads[-1] + 1] = NEXT_ROAD
+    code = np.flatnonzero((answer >= words.roads) & (answer < words.length_at))
+    layers = len(words.codebooks)
+    found[code] = CODE + 2 * (np.arange(len(code)) % layers)
+    groups = np.arange(len(code) // layers + 1)
+    token = answer[found == LENGTH][0] - words.length_at
+    length = _GROUP * groups - int(_shortfall(token))
+    # The end stands where the next group's first code would.
+    first = np.append(code[::layers], len(answer) - 1)
+    found[first[length >= LEAST_POINTS]] = CODE + 1
+    if groups[-1] == MOST_GROUPS:
+        found[-1] = FORCED
+    return found
+
+
+def next_roads(words: Vocabulary, answer: IntArray, follows: Successors) -> list[IntArray]:
+    """Return the words that were allowed at each word of kind NEXT_ROAD, in order."""
+    roads = answer[answer < words.roads]
+    end = words.boundary_at + 1
+    found: list[IntArray] = []
+    for said, last in enumerate(roads.tolist(), start=1):
+        after = follows.rows[follows.at[last] : follows.at[last + 1]].astype(np.int64)
+        after = after[:0] if said == MOST_ROADS else after
+        found.append(np.append(after, end) if said > 1 or len(after) == 0 else after)
+    return found
 
 
 def _token(points: int) -> int:

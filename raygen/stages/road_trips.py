@@ -12,7 +12,7 @@ import shapely
 from raygen.city import City
 from raygen.network.city_roads import read_city_roads
 from raygen.network.connected import strongly_connected
-from raygen.network.graph import BoolArray, FloatArray, IntArray, RowArray
+from raygen.network.graph import BoolArray, FloatArray, IntArray, RoadNetwork, RowArray
 from raygen.network.routing import Router
 from raygen.network.speeds import SpeedProfile, hourly, peak_slowdown
 from raygen.network.taste import Taste
@@ -66,9 +66,14 @@ def city_roads(city: City, busy: FloatArray) -> CityRoads:
     DataError
         If a file of the roads is missing or wrong.
     """
-    network = strongly_connected(read_city_roads(Path(city.path)))[0]
+    network = city_network(city)
     slow = peak_slowdown(city.free_time_s, city.peak_time_s)
     return CityRoads(plane_roads(network), hourly(network, busy, slow))
+
+
+def city_network(city: City) -> RoadNetwork:
+    """Return the strongly connected roads of a city; see ``read_city_roads``."""
+    return strongly_connected(read_city_roads(Path(city.path)))[0]
 
 
 class RoadTrips:

@@ -6,7 +6,6 @@ arrival, and the points are set between the trip's two ends on its route. The sa
 trip id, so it does not depend on shards.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -15,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from raygen import schema, seeds
+from raygen import schema
 from raygen.config import TrajectoryConfig
-from raygen.models.trajectory_batches import Float32Array, conditions, route_data, tensors
-from raygen.models.trajectory_model import TrajectoryModel
-from raygen.models.trajectory_planner import DRAWS, LEAST_POINTS, MOST_POINTS
+from raygen.models.trajectory_batches import Float32Array
+from raygen.models.trajectory_planner import LEAST_POINTS, MOST_POINTS
 from raygen.network.graph import FloatArray, IntArray
 from raygen.shards import Columns, columns, key, rows, whole
 from raygen.stages.road_trips import RoadTrips, TripEnds
+from raygen.stages.trajectory_planners import AskedTrips, TripPlanner
 from raygen.taxonomy import MODES
 from raygen.trajectories.plane import place
 from raygen.trajectories.routes import RouteSet
@@ -47,7 +46,7 @@ def trace(
     trips: pa.Table,
     activities: pa.Table,
     city: RoadTrips,
-    model: TrajectoryModel,
+    planner: TripPlanner,
     config: TrajectoryConfig,
     run: tuple[int, datetime],
 ) -> tuple[pa.Table, dict[str, int]]:
@@ -59,10 +58,10 @@ def trace(
         Tables of a population.
     city
         The roads with their routes.
-    model
-        From routes and conditions to points.
+    planner
+        From routes and conditions to points (``load_trip_planner``).
     config
-        Share of the trips, sampling interval, batch.
+        Share of the trips, sampling interval.
     run
         The run's seed, and midnight of its day 0 (``midnight``).
 
@@ -70,7 +69,7 @@ def trace(
     -------
     trajectories, counters
         TRAJECTORIES, one row for each sampled trip by car, in the trips' order. Counted are trips
-        of the sample, those of them that are not made by car, and points.
+        of the sample, those of them that are not made by car, points, and what the planner counts.
     """
     seed, midnight_ = run
     table = columns(trips)
@@ -85,7 +84,10 @@ def trace(
         return schema.TRAJECTORIES.empty_table(), counters | {"trajectory_points": 0}
     ends = _ends(table, columns(activities), chosen)
     routes, span = city.routes(ends)
-    made = _points(ends, routes, span, model, (config, seed))
+    travel = ends.arrive_s - ends.depart_s
+    count, _ = points_of(travel, config.interval_s)
+    asked = AskedTrips(ends.trip_id, routes, ends.depart_s, travel, count, seed)
+    made = _points(asked, span, planner, counters)
     counters["trajectory_points"] = len(made.xy)
     return _table(
         ends.trip_id, (routes, city.segment_id[routes.segment]), made, midnight_
@@ -127,41 +129,24 @@ def points_of(travel_s: FloatArray, interval_s: float) -> tuple[IntArray, FloatA
 
 
 def _points(
-    ends: TripEnds,
-    routes: RouteSet,
-    span: FloatArray,
-    model: TrajectoryModel,
-    how: tuple[TrajectoryConfig, int],
+    asked: AskedTrips, span: FloatArray, planner: TripPlanner, counters: dict[str, int]
 ) -> Made:
-    """Say patterns, decode them, and set the points on the routes."""
-    config, seed = how
-    travel = ends.arrive_s - ends.depart_s
-    count, interval = points_of(travel, config.interval_s)
+    """Have patterns said and decoded, and set the points on the routes."""
+    count, routes = asked.points, asked.routes
     first = np.concatenate([[0], np.cumsum(count)])
-    data = route_data(routes)
-    given = conditions(ends.depart_s, travel, interval, routes)
     share, offset = np.zeros(first[-1]), np.zeros(first[-1])
-    for part in _parts(count + routes.count, config.batch):
-        batch = data.batch(part) | tensors({name: each[part] for name, each in given.items()})
-        draws = seeds.uniforms(seed, "trajectories:tokens", ends.trip_id[part], DRAWS)
-        noise = seeds.normals(seed, "trajectories:offset", ends.trip_id[part], MOST_POINTS)
-        found = model.points(batch, draws, noise, count[part])
+    for each in planner.answers(asked, counters):
+        part, found = each.rows, each.points
         inside = np.arange(found.share.shape[1]) < count[part][:, None]
         at = first[:-1][part][:, None] + np.arange(found.share.shape[1])
         share[at[inside]], offset[at[inside]] = found.share[inside], found.offset[inside]
     return Made(
         first,
         on_roads(routes, first, _between(share, first, span), offset),
-        np.repeat(ends.depart_s, count)
-        + np.repeat(interval, count) * (np.arange(first[-1]) - np.repeat(first[:-1], count)),
+        np.repeat(asked.depart_s, count)
+        + np.repeat(asked.interval_s, count)
+        * (np.arange(first[-1]) - np.repeat(first[:-1], count)),
     )
-
-
-def _parts(size: IntArray, batch: int) -> Iterator[IntArray]:
-    """Yield the rows in batches, like sizes together."""
-    order = np.argsort(size, kind="stable")
-    for begin in range(0, len(order), batch):
-        yield order[begin : begin + batch]
 
 
 def _between(share: FloatArray, first: IntArray, span: FloatArray) -> FloatArray:

@@ -20,6 +20,7 @@ from raygen.models.trajectory_language import (
     left_padded,
 )
 from raygen.models.trajectory_tokens import Grammar, Successors, Vocabulary
+from raygen.models.trajectory_words import known_of
 from raygen.network.node2vec import successors
 from training.in_process import fit_here
 from training.recipe import LoopConfig
@@ -171,21 +172,64 @@ def test_htp_plus_says_a_connected_route(model, pairs, roads):
     assert (said.patterns.length >= 20).all()
 
 
-def test_the_loss_is_of_the_answers_alone(model, pairs):
-    batch = pairs.batch(np.array([0, 1]))
-    with torch.no_grad():
-        loss = model(batch, 0.0)["total"]
-        out = model.decoder(
-            inputs_embeds=model.embedded(batch["ids"]), attention_mask=batch["mask"].long()
-        )
-        chance = model.logits(out.last_hidden_state).log_softmax(dim=2)
+def masked_nats(model, ids, mask, pair, words, follows=None):
+    """Nats of one answer by its words, from the grammar's own masks."""
+    question, told = pair
+    out = model.decoder(inputs_embeds=model.embedded(ids), attention_mask=mask.long())
+    logits = model.logits(out.last_hidden_state[0])
+    grammar = Grammar(words, 1, None, follows)
+    found = []
+    for index, word in enumerate((told - model.own).tolist()):
+        allowed = grammar.allowed()[0]
+        assert allowed[word]
+        if allowed.sum() > 1:
+            said = logits[len(question) + index - 1].masked_fill(~torch.from_numpy(allowed), -1e30)
+            found.append(-said.log_softmax(0)[word].item())
+        grammar.say(0, word)
+    assert grammar.done.all()
+    return found
+
+
+@pytest.mark.parametrize("plus", [False, True])
+def test_the_loss_is_of_what_the_grammar_leaves_open(config, folder, roads, language, plus):
+    own = load_language_model(str(folder), torch.float32, "cpu")
+    shape = config.model_copy(update={"roads_first": plus})
+    model = TrajectoryLanguage(shape, own, 1).eval()
+    made = grid_trips(3, seed=3, low=20, high=40)
+    words = Vocabulary(shape.roads, shape.codebooks)
+    some = pairs_of(
+        made, conditions_told(made, roads), roads, tinytrajectories.codec(), (words, language, plus)
+    )
+    batch = some.batch(np.arange(3))
     told = []
-    for row in range(2):
-        begin, end = len(pairs.questions[row]), int(batch["mask"][row].sum())
-        told += [
-            -chance[row, at - 1, batch["ids"][row, at] - 256].item() for at in range(begin, end)
-        ]
-    assert loss.item() == pytest.approx(np.mean(told), rel=1e-5)
+    with torch.no_grad():
+        total = model(batch, 0.0)["total"].item()
+        sums, counts = model.nats(batch)
+        for row in range(3):
+            end = int(batch["mask"][row].sum())
+            ids, mask = batch["ids"][[row], :end], batch["mask"][[row], :end]
+            pair = some.questions[row], some.answers[row]
+            told += masked_nats(model, ids, mask, pair, words, some.follows)
+    assert total == pytest.approx(np.mean(told), rel=1e-4)
+    assert sum(counts.values()) == len(told)
+    assert ("roads" in sums) == plus
+    assert counts["length"] == 3
+
+
+def test_like_words_begin_alike(config, folder, roads):
+    codec = tinytrajectories.codec()
+    known = known_of(roads, codec)
+    assert known.shape[0] == Vocabulary(config.roads, BOOKS).size
+    length = np.linalg.norm(known, axis=1)
+    assert np.allclose(length[:-12], 1, atol=1e-5)
+    assert (length[-12:] == 0).all()
+    own = load_language_model(str(folder), torch.float32, "cpu")
+    begun = TrajectoryLanguage(config, own, 1, known).new.weight.detach().numpy()
+    middle = (roads.xy[roads.at[:-1]] + roads.xy[roads.at[1:] - 1]) / 2
+    far = np.linalg.norm(middle[:, None] - middle[None], axis=2)
+    apart = np.linalg.norm(begun[: config.roads, None] - begun[None, : config.roads], axis=2)
+    off = ~np.eye(config.roads, dtype=bool)
+    assert apart[off & (far < np.quantile(far, 0.1))].mean() < 0.9 * apart[off].mean()
 
 
 def test_training_lowers_the_loss(config, pairs):

@@ -3,16 +3,12 @@
 import numpy as np
 import pytest
 import shapely
-import tinyplanner
+import tinyspeaker
 import tinytrajectories
-import torch
 from trips_on_grid import grid_roads, grid_trips
 
-from raygen import checkpoints
 from raygen.config import ComputeConfig
 from raygen.errors import WeightsError
-from raygen.models.language import load_language_model
-from raygen.models.trajectory_language import TrajectoryLanguage, TrajectoryLanguageConfig
 from raygen.models.trajectory_model import load_trajectory_model
 from raygen.trajectories.records import check_traces
 from training.trajectory_language import answered, conditions_told
@@ -48,19 +44,11 @@ def test_traces_meet_their_conditions(tmp_path, told, roads):
 
 
 def test_a_fitted_language_model_answers(tmp_path, told, roads):
-    folder = tinyplanner.language(tmp_path / "llm")
-    language = load_language_model(str(folder), torch.float32, "cpu")
-    config = TrajectoryLanguageConfig(
-        base_model=str(folder), base_digest=language.digest, roads=roads.segments,
-        codebooks=tinytrajectories.CODEC.codebooks, codec_digest="c", rank=2,
-    )  # fmt: skip
-    model = TrajectoryLanguage(config, language, 1)
-    trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-    checkpoints.save(tmp_path / "fitted", "trajectory", config, trained, {"pairs": "assumed"})
-    found = list(answered(tmp_path / "fitted", "c", told, roads, batch=4))
-    assert sorted(np.concatenate([rows for rows, _ in found]).tolist()) == list(range(9))
+    folder = tinyspeaker.build(tmp_path, roads, "c")
+    found = list(answered(folder, "c", told, roads, slots=4))
+    assert np.concatenate([rows for rows, _ in found]).tolist() == list(range(9))
     for _, said in found:
         assert ((said.patterns.length >= 20) & (said.patterns.length <= 200)).all()
         assert said.answer_tokens > 0
     with pytest.raises(WeightsError, match="fitted to another autoencoder"):
-        list(answered(tmp_path / "fitted", "d", told, roads))
+        list(answered(folder, "d", told, roads))

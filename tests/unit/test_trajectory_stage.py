@@ -1,5 +1,6 @@
 """Trajectories of a shard's car trips: who is traced, where, when; and what validation sees."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,6 +18,7 @@ from raygen.config import ComputeConfig, TrajectoryConfig
 from raygen.models.trajectory_model import load_trajectory_model
 from raygen.stages.road_trips import RoadTrips, TripEnds, city_roads
 from raygen.stages.trajectories import midnight, points_of, trace
+from raygen.stages.trajectory_planners import PatternPlanner
 from raygen.trajectory_rules import sampled
 from raygen.validation import validate
 
@@ -38,7 +40,7 @@ def roads(city):
 def model(tmp_path_factory):
     weights = tmp_path_factory.mktemp("weights")
     tinytrajectories.build(weights)
-    return load_trajectory_model(weights, ComputeConfig())
+    return PatternPlanner(load_trajectory_model(weights, ComputeConfig()))
 
 
 def day(count=60, seed=0):
@@ -113,7 +115,8 @@ def test_times_run_from_departure_to_arrival(made):
 
 def test_batches_and_neighbours_change_nothing(made, roads, model):
     trips, activities = day()
-    small = TrajectoryConfig(share=0.5, batch=3)
+    small = TrajectoryConfig(share=0.5)
+    model = replace(model, batch=3)
     again = trace(trips, activities, roads, model, small, (SEED, MIDNIGHT))[0]
     assert again.column("trip_id").equals(made[0].column("trip_id"))
     for one, other in zip(again.to_pylist(), made[0].to_pylist(), strict=True):

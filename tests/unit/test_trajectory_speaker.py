@@ -1,0 +1,184 @@
+"""Answers over a cache of slots: what they depend on, and that all of them decode."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tinyspeaker
+import tinytrajectories
+import torch
+from trips_on_grid import grid_roads, grid_trips
+
+from raygen import checkpoints
+from raygen.config import ComputeConfig, SpeakerConfig
+from raygen.errors import WeightsError
+from raygen.models.trajectory_codec import groups_of, length_tokens
+from raygen.models.trajectory_fitted import load_speaker
+from raygen.models.trajectory_language import answer
+from training.trajectory_language import conditions_told
+
+
+@pytest.fixture(scope="module")
+def roads():
+    return grid_roads()
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, roads):
+    return tinyspeaker.build(tmp_path_factory.mktemp("fitted"), roads, "c")
+
+
+@pytest.fixture(scope="module")
+def speaker(fitted, roads):
+    return load_speaker(SpeakerConfig(folder=fitted, slots=4), "c", roads.network, ComputeConfig())
+
+
+@pytest.fixture(scope="module")
+def plus(tmp_path_factory, roads):
+    folder = tinyspeaker.build(tmp_path_factory.mktemp("plus"), roads, "c", plus=True)
+    return load_speaker(SpeakerConfig(folder=folder, slots=4), "c", roads.network, ComputeConfig())
+
+
+@pytest.fixture(scope="module")
+def told(roads):
+    return conditions_told(grid_trips(7, seed=2, low=20, high=36), roads)
+
+
+@pytest.fixture(scope="module")
+def questions(speaker, roads, told):
+    return speaker.questions(roads.network, told)
+
+
+def uniform(speaker, count, seed=0):
+    return np.random.default_rng(seed).random((count, speaker.draws))
+
+
+def same(one, other, rows=slice(None)):
+    """Whether two answers say the same of some questions."""
+    assert one.patterns.length.tolist() == other.patterns.length[rows].tolist()
+    groups = one.patterns.codes.shape[1]
+    assert np.array_equal(one.patterns.codes, other.patterns.codes[rows][:, :groups])
+    assert not other.patterns.codes[rows][:, groups:].any()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_same_as_plain_padded_batches(speaker, questions, told, asked):
+    points = told.points if asked else None
+    draws = uniform(speaker, 7)
+    plain = answer(speaker.model, questions, draws, points)
+    same(speaker.answers(questions, draws, points), plain)
+    one_by_one = replace(speaker, slots=1).answers(questions, draws, points)
+    same(one_by_one, plain)
+    assert plain.answer_tokens == one_by_one.answer_tokens
+    assert plain.prompt_tokens == sum(len(each) for each in questions)
+
+
+def test_every_answer_decodes(speaker, questions):
+    for seed in range(2):
+        said = speaker.answers(questions, uniform(speaker, 7, seed))
+        length = torch.from_numpy(said.patterns.length)
+        assert 20 <= int(length.min()) <= int(length.max()) <= 200
+        words = 3 + 4 * groups_of(length)
+        assert said.answer_tokens == int(words.sum())
+        assert set(length_tokens(length).tolist()) <= set(range(8))
+        codes = said.patterns.codes
+        assert (codes >= 0).all()
+        assert (codes < np.array(tinytrajectories.CODEC.codebooks)).all()
+
+
+def test_others_and_their_order_change_nothing(speaker, questions, told):
+    """To the bit: what is read is of one shape, whatever the neighbours."""
+    draws, points = uniform(speaker, 7), told.points
+    whole = speaker.answers(questions, draws, points)
+    rows = np.array([6, 2, 5])
+    some = speaker.answers([questions[row] for row in rows], draws[rows], points[rows])
+    same(some, whole, rows)
+
+
+def test_hidden_states_do_not_depend_on_the_neighbours(speaker, questions):
+    """Bit for bit on this machine's CPU: one slot's state beside others."""
+    from raygen.models import trajectory_speaker as module
+
+    def states(rows):
+        talk = module._Talk(speaker, [questions[r] for r in rows], uniform(speaker, 7)[rows],
+                            np.full(len(rows), 28), None)  # fmt: skip
+        seen = []
+        advance = module._Talk._advance
+
+        def watching(self):
+            advance(self)
+            at = np.flatnonzero(self.asked == rows.index(4))
+            seen.extend(self.hidden_BH[slot].clone() for slot in at)
+
+        module._Talk._advance, kept = watching, advance
+        try:
+            talk.said()
+        finally:
+            module._Talk._advance = kept
+        return torch.stack(seen)
+
+    alone = states([4])
+    assert torch.equal(alone, states([4, 6, 1, 0, 5]))
+    assert torch.equal(alone, states([6, 4, 3]))
+
+
+def test_htp_plus_says_connected_routes(plus, roads, told):
+    follows = plus.follows(roads.network)
+    questions = plus.questions(roads.network, told)
+    said = plus.answers(questions, uniform(plus, 7), None, follows)
+    for route in said.roads:
+        assert len(route) > 1
+        assert (roads.network.head[route[:-1]] == roads.network.tail[route[1:]]).all()
+    plain = answer(plus.model, questions, uniform(plus, 7), None, follows)
+    assert plain.roads == said.roads
+    same(said, plain)
+    assert (said.patterns.length >= 20).all()
+
+
+def test_all_six_conditions_are_told(speaker, roads, told):
+    plain = replace(told, start_s=np.full(7, 8 * 3600.0 + 60), travel_s=np.full(7, 605.0),
+                    distance_m=np.full(7, 3210.0), interval_s=np.full(7, 15.0))  # fmt: skip
+    named = roads.network.name.dictionary.to_pylist()
+    own = speaker.model.own
+    for row, ids in enumerate(speaker.questions(roads.network, plain)):
+        text = speaker.language.tokenizer.decode(ids[ids < own])
+        for part in ("start time is 08:01", "travel time is 10 minutes 5 seconds",
+                     "travel distance is 3.21 km", "sampling interval is 15 seconds"):  # fmt: skip
+            assert part in text
+        route = plain.route[plain.route_first[row] : plain.route_first[row + 1]]
+        assert (ids[ids >= own] - own).tolist() == route.tolist()
+        index = roads.network.name.indices.to_numpy()[route]
+        names = {named[i] for i in index if named[i]}
+        assert ("main roads are" in text) == bool(names)
+
+
+def test_every_question_begins_with_the_opening(speaker, plus, roads, told, questions):
+    for one, asked in ((speaker, questions), (plus, plus.questions(roads.network, told))):
+        count = len(one.opening)
+        assert count > 10
+        assert all(np.array_equal(ids[:count], one.opening) for ids in asked)
+
+
+def test_weights_of_another_kind_are_refused(fitted, roads):
+    def load(folder=fitted, codec="c", network=roads.network):
+        return load_speaker(SpeakerConfig(folder=folder), codec, network, ComputeConfig())
+
+    with pytest.raises(WeightsError, match="fitted to another autoencoder"):
+        load(codec="d")
+    other = replace(roads.network, length_m=roads.network.length_m + 1)
+    with pytest.raises(WeightsError, match="fitted to another road network"):
+        load(network=other)
+    with pytest.raises(WeightsError, match="folder: must name the folder"):
+        load(folder=None)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load(folder=fitted.parent / "none")
+
+
+def test_missing_tensors_are_refused(tmp_path, roads):
+    folder = tinyspeaker.build(tmp_path, roads, "c")
+    from raygen.models.trajectory_language import TrajectoryLanguageConfig
+
+    config, tensors, _ = checkpoints.load(folder, "trajectory", TrajectoryLanguageConfig)
+    checkpoints.save(folder, "trajectory", config, {"new.weight": tensors["new.weight"]}, {})
+    with pytest.raises(WeightsError, match="tensors do not fit"):
+        load_speaker(SpeakerConfig(folder=folder), "c", roads.network, ComputeConfig())
