@@ -24,7 +24,7 @@ def codec() -> TrajectoryCodec:
         for layer in range(4):
             made.quantizer.book(layer).normal_()
         made.quantizer.ready.fill_(1.0)
-        made.deviation.fill_(0.5)
+        made.left.offsets.copy_(torch.linspace(-0.5, 0.5, len(made.left.offsets)))
     return made.eval()
 
 

@@ -6,10 +6,12 @@ from typing import Annotated
 from pydantic import Field
 
 from raygen import checkpoints
-from raygen.models.trajectory_codec import CodecConfig
+from raygen.models.spatial import fill
+from raygen.models.trajectory_codec import CodecConfig, TrajectoryCodec
 from raygen.network.node2vec import Node2vecSettings
 from training.codec_data import NetworkTrips, TrajectorySources, read_sources, splits
-from training.codec_task import CodecTask
+from training.codec_measures import fit_rest, held_out
+from training.codec_task import CodecTask, Split
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.recipe import Recipe
@@ -62,21 +64,37 @@ def train(
     parts = splits(sets, recipe.data.validation, walks, recipe.seed)
     task = CodecTask(recipe.model, parts, recipe.batch, recipe.batches, recipe.seed)
     result = fit(task, recipe.loop, output, resume, address)
-    write_weights(recipe, sets, result, output)
+    write_weights(recipe, sets, parts, result, output)
     return output
 
 
+def fitted(config: CodecConfig, result: FitResult, parts: tuple[Split, ...]) -> TrajectoryCodec:
+    """Return the autoencoder of a training, in half precision, with what its codes leave open."""
+    codec = TrajectoryCodec(config)
+    fill(codec, {name: each.half() for name, each in result.tensors.items()}, Path("training"))
+    codec = codec.eval().requires_grad_(requires_grad=False)
+    fit_rest(codec, [part.train for part in parts])
+    return codec
+
+
 def write_weights(
-    recipe: CodecRecipe, sets: list[NetworkTrips], result: FitResult, output: Path
+    recipe: CodecRecipe,
+    sets: list[NetworkTrips],
+    parts: tuple[Split, ...],
+    result: FitResult,
+    output: Path,
 ) -> None:
     """Write what a training found: weights in half precision, curve and card."""
     provenance = {each.name: each.label for each in sets}
-    tensors = {name: each.half() for name, each in result.tensors.items()}
+    codec = fitted(recipe.model, result, parts)
+    tensors = {name: each.half() for name, each in codec.state_dict().items()}
     checkpoints.save(output, "codec", recipe.model, tensors, provenance)
     write_curve(output, result.curve)
     best = result.curve[result.best_epoch]
     names = [name for name in best if name.startswith("validation_")]
     results = [(n.removeprefix("validation_"), "held-out trips", best[n]) for n in names]
+    kept = {each.name: part.validation for each, part in zip(sets, parts, strict=True)}
+    results += held_out(codec, kept)
     card = ModelCard(
         model="Trajectory autoencoder (HTP 4.1)",
         summary=_SUMMARY,

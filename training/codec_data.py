@@ -11,7 +11,6 @@ from pydantic import Field
 from raygen.city import EMBEDDED, open_city
 from raygen.config import Section
 from raygen.errors import DataError
-from raygen.matching.match import Matcher
 from raygen.models.trajectory_batches import TrajectoryData, trajectory_data
 from raygen.network.city_roads import read_city_roads
 from raygen.network.connected import strongly_connected
@@ -19,11 +18,11 @@ from raygen.network.graph import RoadNetwork
 from raygen.network.node2vec import Node2vecSettings, node2vec
 from raygen.network.read import read_roads
 from raygen.trajectories.plane import PlaneRoads, plane_roads
-from raygen.trajectories.porto import read_porto, split
 from raygen.trajectories.records import RoadTrajectories, joined
 from raygen.trajectories.routes import Float32Array, routes_of
 from training.codec_task import Split
 from training.simulated_trips import TaxiCity, TaxiWorld
+from training.trajectory_sets import load
 
 LOG = logging.getLogger(__name__)
 
@@ -44,7 +43,8 @@ class TrajectorySources(Section):
     """Sampling intervals in seconds, each for an equal part of the trips."""
 
     porto: Path | None = None
-    """Directory of the Porto taxi trips; their training part is learned from."""
+    """Directory of data with the Porto taxi trips; the stretches of their training part that can be
+    matched are learned from."""
 
     porto_weight: Annotated[float, Field(gt=0)] = 1.0
     """Share of the batches that Porto's trips get, where a simulated network's is 1."""
@@ -81,21 +81,20 @@ def simulated(name: str, sources: TrajectorySources, seed: int) -> NetworkTrips:
         city = TaxiCity(roads, TaxiWorld(interval_s=interval), seed)
         ids = np.arange(index * share, (index + 1) * share)
         parts.append(with_gps_error(city, ids))
-    made = joined(parts)
+    # In turn, so that the last ones, which are held out, have all intervals.
+    turn = np.argsort(np.concatenate([np.arange(len(part)) for part in parts]), kind="stable")
+    made = joined(parts).take(turn)
     LOG.info("%s: %d simulated trips of %d", name, len(made), share * len(parts))
     return NetworkTrips(name, f"synthesised: {len(made)} simulated taxi trips", roads, made)
 
 
-def porto_trips(directory: Path, *, test: bool) -> NetworkTrips:
-    """Return the Porto taxi trips of the training or of the test part, matched to the roads."""
-    roads = plane_roads(read_network(str(directory / "roads.csv")))
-    taxi = read_porto(directory / "train_1000.csv", roads)
-    rows = split(taxi.trip_id)[int(test)]
-    found = Matcher(roads).match(taxi.traces.take(rows))
-    part = "test" if test else "train"
-    LOG.info("%s, %s: %s", directory, part, found)
-    label = f"ECML/PKDD 2015 taxi trips, {part} split, {len(found.rows)} matched: observed"
-    return NetworkTrips("porto", label, roads, kept(found.trajectories))
+def porto_trips(data: Path) -> NetworkTrips:
+    """Return the Porto taxi trips of the training part: stretches matched to the roads."""
+    read = load("porto", data)
+    made = kept(read.train.roads)
+    LOG.info("porto: %s", read.told)
+    label = f"ECML/PKDD 2015 taxi trips, training part, {len(made)} matched stretches: observed"
+    return NetworkTrips("porto", label, read.graph, made)
 
 
 def with_gps_error(city: TaxiCity, ids: np.ndarray) -> RoadTrajectories:
@@ -158,5 +157,5 @@ def read_sources(sources: TrajectorySources, seed: int) -> list[NetworkTrips]:
     """
     sets = [simulated(name, sources, seed) for name in sources.networks]
     if sources.porto is not None:
-        sets.append(replace(porto_trips(sources.porto, test=False), weight=sources.porto_weight))
+        sets.append(replace(porto_trips(sources.porto), weight=sources.porto_weight))
     return sets

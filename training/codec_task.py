@@ -1,7 +1,7 @@
 """The autoencoder's training task: batches of trajectories of one network at a time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -74,8 +74,9 @@ def reconstruction_losses(model: nn.Module, sets: list[TrajectoryData]) -> dict[
     codec = _codec(model)
     sums: dict[str, float] = {}
     met: list[Tensor] = []
+    device = codec.embed.weight.device
     for data, rows in ((each, rows) for each in sets for rows in chunks(each)):
-        batch = {name: each.to(codec.deviation.device) for name, each in data.batch(rows).items()}
+        batch = {name: each.to(device) for name, each in data.batch(rows).items()}
         for name, loss in codec(batch, 1.0).items():
             sums[name] = sums.get(name, 0.0) + float(loss) * len(rows)
         codes = codec.codes(batch)
@@ -91,6 +92,18 @@ def reconstruction_losses(model: nn.Module, sets: list[TrajectoryData]) -> dict[
     for layer, size in enumerate(codec.config.codebooks):
         found[f"use_{'abcdefgh'[layer]}"] = code_use(codes[:, layer], size)
     return found
+
+
+def with_codes(data: TrajectoryData, codec: TrajectoryCodec) -> TrajectoryData:
+    """Return trajectories with the codes that an autoencoder says of them."""
+    found: list[IntArray] = [np.zeros((0, 0), dtype=np.int64)] * len(data.length)
+    for rows in chunks(data):
+        batch = data.batch(rows)
+        with torch.no_grad():
+            codes = codec.codes(batch).numpy()
+        for at, groups in enumerate(groups_of(batch["length"]).tolist()):
+            found[int(rows[at])] = codes[at, :groups]
+    return replace(data, codes=found)
 
 
 def chunks(data: TrajectoryData) -> list[IntArray]:

@@ -12,10 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raygen import checkpoints, seeds
+from raygen.models.trajectory_codec import TrajectoryCodec
 from raygen.models.trajectory_model import load_codec
 from raygen.models.trajectory_planner import PatternConfig, PatternTransformer
 from training.codec_data import NetworkTrips, TrajectorySources, read_sources, splits
-from training.codec_task import Split, alike, chunks, drawn_split
+from training.codec_task import Split, alike, chunks, drawn_split, with_codes
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.recipe import Recipe
@@ -102,15 +103,23 @@ def train(
     output
         The directory, as ``raygen.checkpoints`` writes it.
     """
-    digest = load_codec(recipe.codec)[1]
+    codec, digest = load_codec(recipe.codec)
     shape = recipe.model.model_copy(update={"codec_digest": digest})
     sets = read_sources(recipe.data, recipe.seed)
-    parts = splits(sets, recipe.data.validation, None, recipe.seed)
+    parts = coded(splits(sets, recipe.data.validation, None, recipe.seed), codec)
     folder = recipe.codec.resolve()
     task = PatternTask(shape, folder, parts, recipe.batch, recipe.batches, recipe.seed)
     result = fit(task, recipe.loop, output, resume, address)
     write_weights(recipe, shape, sets, result, output)
     return output
+
+
+def coded(parts: tuple[Split, ...], codec: TrajectoryCodec) -> tuple[Split, ...]:
+    """Return sets of trajectories with their codes, which do not change in the training."""
+    return tuple(
+        Split(with_codes(part.train, codec), with_codes(part.validation, codec), part.weight)
+        for part in parts
+    )
 
 
 def write_weights(

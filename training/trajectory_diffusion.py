@@ -5,6 +5,9 @@ the diffusion step; a trajectory is stretched to that number of points and back,
 Schedules are those of ``diffusers``. Free space: it knows nothing of roads.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -14,7 +17,7 @@ from raygen.seeds import stream
 from raygen.trajectories.conditions import Conditions
 from raygen.trajectories.plane import PlaneRoads
 from raygen.trajectories.records import RoadTrajectories, Traces
-from training.trajectory_frames import CONDITIONS, batches, framed, torch_seed
+from training.trajectory_frames import CONDITIONS, Frame, batches, framed, torch_seed
 
 LENGTH, WIDTH, BATCH, STEPS, RATE = 64, 48, 64, 500, 1e-3
 DIFFUSION_STEPS, SAMPLING_STEPS = 500, 25
@@ -71,6 +74,11 @@ class SmallUnet(nn.Module):
 
 def diffusion(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads) -> Traces:
     """Train on some trajectories and return one trace for each condition."""
+    return diffusion_sampler(train, graph)(conditions)
+
+
+def diffusion_sampler(train: RoadTrajectories, graph: PlaneRoads) -> Callable[[Conditions], Traces]:
+    """Train on some trajectories; what is returned makes one trace for each condition."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     frame, lines, told = framed(train, graph)
@@ -78,6 +86,18 @@ def diffusion(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads
     clean = torch.tensor(np.stack([_stretched(x, LENGTH).T for x in lines]), dtype=torch.float32)
     schedule = DDIMScheduler(DIFFUSION_STEPS, beta_start=1e-4, beta_end=0.05, clip_sample_range=6.0)
     model = _trained(clean, told, schedule)
+    how = (schedule, generator)
+    return lambda conditions: _draw(model, frame, conditions, graph, how)
+
+
+def _draw(
+    model: SmallUnet,
+    frame: Frame,
+    conditions: Conditions,
+    graph: PlaneRoads,
+    how: tuple[Any, torch.Generator],
+) -> Traces:
+    schedule, generator = how
     wanted, count = frame.told(conditions, graph), conditions.points
     x = torch.randn(len(count), 2, LENGTH, generator=generator)
     schedule.set_timesteps(SAMPLING_STEPS)

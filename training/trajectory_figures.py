@@ -32,7 +32,7 @@ def maps_figure(data: TrajectorySet, made: dict[str, Traces], path: Path) -> Non
         axis.axis("off")
     low, high = data.graph.xy.min(axis=0), data.graph.xy.max(axis=0)
     for axis, (name, traces) in zip(axes.flat, shown.items(), strict=False):
-        _roads(axis, data)
+        draw_roads(axis, data)
         few = traces.take(np.arange(min(_SHOWN, len(traces))))
         axis.plot(*few.xy.T, ".", markersize=1.5, color="#c1272d")
         axis.set(title=name, xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
@@ -78,7 +78,7 @@ def hours_figure(data: TrajectorySet, path: Path) -> None:
     one = data.test.roads.take(np.array([row]))
     for axis, hour in zip(axes, _HOURS, strict=True):
         driven = city.drive_route(np.arange(40), one.route, 3600.0 * hour)
-        _roads(axis, data)
+        draw_roads(axis, data)
         axis.plot(*driven.traces.take(np.array([0])).xy.T, "o-", markersize=4, color="#c1272d")
         around = driven.traces.xy
         axis.set(xlim=_span(around[:, 0]), ylim=_span(around[:, 1]), aspect="equal")
@@ -89,7 +89,8 @@ def hours_figure(data: TrajectorySet, path: Path) -> None:
     plt.close(figure)
 
 
-def _roads(axis: Any, data: TrajectorySet) -> None:  # noqa: ANN401  (matplotlib's axes)
+def draw_roads(axis: Any, data: TrajectorySet) -> None:  # noqa: ANN401  (matplotlib's axes)
+    """Draw the lines of the road graph."""
     from matplotlib.collections import LineCollection
 
     graph = data.graph

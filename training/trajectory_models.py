@@ -15,6 +15,7 @@ from raygen.config import ComputeConfig
 from raygen.models.trajectory_batches import conditions as condition_arrays
 from raygen.models.trajectory_batches import route_data, tensors
 from raygen.models.trajectory_model import (
+    NOISE,
     PointsOnRoutes,
     TrajectoryModel,
     decoded,
@@ -63,7 +64,7 @@ def generated(
     for part in batches(routes.count):
         batch = data.batch(part) | tensors({name: each[part] for name, each in given.items()})
         draws = seeds.uniforms(_SEED, "results:tokens", ids[part], DRAWS)
-        noise = seeds.normals(_SEED, "results:offset", ids[part], MOST_POINTS)
+        noise = seeds.normals(_SEED, "results:rest", ids[part], NOISE)
         asked = None if points is None else points[part]
         found.append(model.points(batch, draws, noise, asked))
         order.append(part)
@@ -102,10 +103,12 @@ def language(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces
     codec, digest = load_codec(checkpoints.SHIPPED / "trajectories" / "codec")
     routes = RouteSet(graph, told.route_first, told.route)
     data = route_data(routes)
+    given = condition_arrays(told.start_s, told.travel_s, told.interval_s, routes)
     found: list[PointsOnRoutes] = []
     order: list[IntArray] = []
     for part, said in answered(Path("runs/trajectory"), digest, told, graph):
-        noise = seeds.normals(_SEED, "results:offset", part, MOST_POINTS)
-        found.append(decoded(codec, said.patterns, data.batch(part), noise))
+        noise = seeds.normals(_SEED, "results:rest", part, NOISE)
+        batch = data.batch(part) | tensors({name: each[part] for name, each in given.items()})
+        found.append(decoded(codec, said.patterns, batch, noise))
         order.append(part)
     return traced(found, order, told, routes)

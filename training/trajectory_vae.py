@@ -4,6 +4,8 @@ An LSTM reads a trajectory into a Gaussian latent; another, given latent, condit
 of the trajectory is behind, writes its points. Free space: it knows nothing of roads.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from raygen.seeds import stream
 from raygen.trajectories.conditions import Conditions
 from raygen.trajectories.plane import PlaneRoads
 from raygen.trajectories.records import RoadTrajectories, Traces
-from training.trajectory_frames import CONDITIONS, batches, framed, torch_seed
+from training.trajectory_frames import CONDITIONS, Frame, batches, framed, torch_seed
 
 LATENT, HIDDEN, BATCH, STEPS, RATE = 32, 96, 64, 350, 3e-3
 _KL = 1e-3  # weight of the prior: larger values give one mean trajectory for each condition
@@ -50,6 +52,11 @@ class RecurrentVae(nn.Module):
 
 def recurrent_vae(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads) -> Traces:
     """Train on some trajectories and return one trace for each condition."""
+    return vae_sampler(train, graph)(conditions)
+
+
+def vae_sampler(train: RoadTrajectories, graph: PlaneRoads) -> Callable[[Conditions], Traces]:
+    """Train on some trajectories; what is returned makes one trace for each condition."""
     frame, lines, told = framed(train, graph)
     generator = torch_seed(_SEED, "baseline:vae")
     model = RecurrentVae()
@@ -61,6 +68,16 @@ def recurrent_vae(train: RoadTrajectories, conditions: Conditions, graph: PlaneR
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
+    return lambda conditions: _draw(model, frame, conditions, graph, generator)
+
+
+def _draw(
+    model: RecurrentVae,
+    frame: Frame,
+    conditions: Conditions,
+    graph: PlaneRoads,
+    generator: torch.Generator,
+) -> Traces:
     wanted, count = frame.told(conditions, graph), conditions.points
     latent = torch.randn(len(count), LATENT, generator=generator)
     with torch.inference_mode():

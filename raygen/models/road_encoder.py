@@ -19,7 +19,7 @@ from raygen.config import Section
 from raygen.models.attention import Layer, valid, waves
 from raygen.trajectories.routes import CLASSES, FEATURES
 
-_FRACTION_AT = (FEATURES.index("from"), FEATURES.index("to"))
+_FRACTION_AT = (FEATURES.index("time_from"), FEATURES.index("time_to"))
 _WAVES = 16
 
 

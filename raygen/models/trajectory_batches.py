@@ -38,12 +38,12 @@ class RouteData:
     """Node2vec of the network's segments, (E, d)."""
 
     def batch(self, rows: IntArray) -> dict[str, Tensor]:
-        """Return routes as ``RoadEncoder`` reads them, with their length ``route_m``."""
+        """Return routes as ``RoadEncoder`` reads them, with their time at free flow ``route_s``."""
         made = {
             "roads": padded(self.features, self.first, rows),
             "kinds": padded(self.kinds, self.first, rows),
             "roads_length": np.diff(self.first)[rows],
-            "route_m": self.length_m[rows].astype(np.float32),
+            "route_s": self.free_s[rows].astype(np.float32),
         }
         if self.places is not None:
             made["places"] = self.places[padded(self.segment, self.first, rows).astype(np.int64)]
@@ -64,6 +64,8 @@ class TrajectoryData:
     """Kilometres in the route's frame, (P, 2)."""
     conditions: dict[str, Float32Array]
     """CONDITIONS, (N,) each."""
+    codes: list[IntArray] | None = None
+    """Codes (G, L) of each trajectory, where an autoencoder has said them."""
 
     @property
     def length(self) -> IntArray:
@@ -82,6 +84,8 @@ class TrajectoryData:
         }
         made["length"] = self.length[rows]
         made |= {name: values[rows] for name, values in self.conditions.items()}
+        if self.codes is not None:
+            made["codes"] = stacked([self.codes[row] for row in rows.tolist()])
         return self.routes.batch(rows) | tensors(made)
 
 
@@ -136,6 +140,14 @@ def padded(values: Array, first: IntArray, rows: IntArray) -> Array:
     found = values[at]
     found[~there] = 0
     return found
+
+
+def stacked(lists: list[IntArray]) -> IntArray:
+    """Return lists of vectors (G, L) as one array, zeros behind their ends."""
+    made = np.zeros((len(lists), max(len(one) for one in lists), lists[0].shape[1]), dtype=np.int64)
+    for row, one in enumerate(lists):
+        made[row, : len(one)] = one
+    return made
 
 
 def tensors(made: dict[str, Array]) -> dict[str, Tensor]:

@@ -6,13 +6,17 @@ makes each of the n / 8 vectors four codes, three blocks that see the road doubl
 
 Where the paper is silent, or this differs:
 
+* Places are shares of the route's time at free flow (``raygen.trajectories.routes``).
 * Increments of the place on the route are predicted by a softplus and divided by their sum with
   what is left behind the last point, so that they are >= 0 and end on the route. Their unit is the
-  even step 1 / n; ``absolute_weight`` adds the error of the place itself (0 is the paper's loss).
-* ``inputs = "steps"`` reads the increments, offsets and the length of steps and not coordinates:
+  even step 1 / n, so that long and short trips count alike; ``absolute_weight`` adds the error of
+  the place itself (0 is the paper's loss).
+* Offsets are mostly noise from point to point: ``offset_weight`` leaves the codes to the places.
+* ``inputs = "steps"`` reads the increments, offsets and the time of steps and not coordinates:
   then the weights serve any city. ``"points"`` reads coordinates in the route's frame.
-* The decoder knows the share of each of its positions in the sequence, as sinusoids.
-* What a reconstruction leaves of the offsets is kept as a deviation, and may be drawn.
+* The decoder knows the share of each of its positions in the sequence, as sinusoids, and how long
+  an even step is.
+* What a reconstruction leaves open is kept as ``raygen.models.trajectory_rest`` and may be drawn.
 """
 
 # Shape suffixes: B = batch, N = points, G = groups of eight points, D = d_q, L = layers of codes,
@@ -31,6 +35,7 @@ from raygen.config import Section
 from raygen.models.attention import Layer, valid, waves
 from raygen.models.residual_quantizer import ResidualQuantizer
 from raygen.models.road_encoder import RoadEncoder, RoadEncoderConfig, route_waves
+from raygen.models.trajectory_rest import Rest
 
 HALVINGS = 3
 GROUP = 2**HALVINGS
@@ -41,11 +46,11 @@ LENGTH_TOKENS = 2**HALVINGS
 OFFSET_M = 5.0
 """Unit of offsets."""
 
-STEP_M = 100.0
-"""Unit of the length of steps, and of errors of the place on the route."""
+STEP_S = 10.0
+"""Unit of the time of steps at free flow."""
 
 _WAVES = 16
-_INPUTS = {"steps": 4, "points": 2}
+_INPUTS = {"steps": 5, "points": 2}
 
 
 class CodecConfig(Section):
@@ -66,8 +71,11 @@ class CodecConfig(Section):
     commitment: Annotated[float, Field(ge=0)] = 0.25
     """β of Eq. 9."""
 
-    absolute_weight: Annotated[float, Field(ge=0)] = 0.2
-    """Weight of the squared error of the place on the route, in units of 100 m."""
+    absolute_weight: Annotated[float, Field(ge=0)] = 0.15
+    """Weight of the squared error of the place on the route, in even steps."""
+
+    offset_weight: Annotated[float, Field(ge=0)] = 0.15
+    """Weight of the squared error of the offset, in units of 5 m; the paper has 1."""
 
     continuous: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Share of the training, at its begin, without quantisation; the codebooks begin from what it
@@ -113,7 +121,7 @@ class Reconstruction:
     """What the decoder says of N points."""
 
     share: Tensor
-    """Place on the route, 0 to 1, never falling; (B, N)."""
+    """Place on the route as a share of its time, 0 to 1, never falling; (B, N)."""
     offset: Tensor
     """In units of OFFSET_M, (B, N)."""
     points: Tensor | None
@@ -177,8 +185,6 @@ def _cut(x_BNW: Tensor, length_B: Tensor) -> Tensor:
 class TrajectoryCodec(nn.Module):
     """Encoder, residual quantisation, road encoder, decoder and the two heads."""
 
-    deviation: Tensor
-
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
@@ -190,7 +196,7 @@ class TrajectoryCodec(nn.Module):
         self.quantizer = ResidualQuantizer(config.codebooks, config.quantised, config.commitment)
         self.widen = nn.Linear(config.quantised, widths[3])
         self.roads = RoadEncoder(config.roads)
-        self.begin = nn.Linear(_WAVES, widths[3])
+        self.begin = nn.Linear(_WAVES + 1, widths[3])
         self.core = Layer(widths[3], max(1, widths[3] // head), context=seen)
         self.up = nn.ModuleList(_Up(b, a, head, seen) for a, b in reversed([*pairwise(widths)]))
         self.head = nn.Sequential(
@@ -204,7 +210,7 @@ class TrajectoryCodec(nn.Module):
         if config.shortcut:
             self.past_in = nn.Linear(GROUP * _INPUTS[config.inputs], config.quantised)
             self.past_out = nn.Linear(config.quantised, GROUP * 4)
-        self.register_buffer("deviation", torch.ones(1))
+        self.left = Rest()
 
     def encode(self, batch: dict[str, Tensor]) -> Tensor:
         """Return vectors (B, G, D) of trajectories: Eq. 1 and 2.
@@ -212,7 +218,7 @@ class TrajectoryCodec(nn.Module):
         Parameters
         ----------
         batch
-            ``length`` (B,) and ``share``, ``offset`` (B, N), ``route_m`` (B,); or ``points``
+            ``length`` (B,) and ``share``, ``offset`` (B, N), ``route_s`` (B,); or ``points``
             (B, N, 2). What stands behind a trajectory's end changes nothing.
         """
         length_B = batch["length"]
@@ -243,14 +249,16 @@ class TrajectoryCodec(nn.Module):
         vectors_BGD
             ``quantizer.embed(codes)``.
         batch
-            ``length`` (B,) and what ``RoadEncoder`` reads.
+            ``length`` and ``route_s`` (B,), and what ``RoadEncoder`` reads.
         """
         lengths = [batch["length"]]
         for _ in range(HALVINGS):
             lengths.append((lengths[-1] + 1) // 2)
         seen = self.roads(batch)
         x_BNW = self.widen(vectors_BGD)
-        x_BNW = x_BNW + self.begin(_progress(x_BNW, lengths[-1]))
+        even = torch.log(batch["route_s"] / lengths[0] / STEP_S)[:, None, None]
+        progress = _progress(x_BNW, lengths[-1])
+        x_BNW = x_BNW + self.begin(torch.cat([progress, even.expand_as(progress[..., :1])], dim=2))
         x_BNW = _see_roads(self.core, x_BNW, lengths[-1], seen)
         for block, length_B in zip(self.up, reversed(lengths[:-1]), strict=True):
             x_BNW = block(x_BNW[:, : int(length_B.max() + 1) // 2], length_B, seen)
@@ -265,10 +273,9 @@ class TrajectoryCodec(nn.Module):
         return Reconstruction(share, told[..., 1], points)
 
     def forward(self, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
-        """Return the losses: ``total`` (Eq. 12), ``quantisation``, ``percent``, ``offset``.
+        """Return the losses: ``total`` (Eq. 12), ``quantisation`` and those of ``losses``.
 
-        ``metres`` is the root of the mean squared error of the place on the route; it is not in the
-        total. ``progress`` is the share of the training that is done: see ``continuous``.
+        ``progress`` is the share of the training that is done: see ``continuous``.
         """
         vectors = self.encode(batch)
         if progress < self.config.continuous:
@@ -281,34 +288,33 @@ class TrajectoryCodec(nn.Module):
         return losses | {"quantisation": quantised.loss}
 
     def losses(self, found: Reconstruction, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction's losses, without that of the quantisation: Eq. 10 and 11."""
+        """Return the losses of Eq. 10 and 11, ``place``, and their weighted ``total``."""
         most = found.share.shape[1]
         batch = batch | {name: batch[name][:, :most] for name in ("share", "offset", "points")}
         kept_BN = valid(batch["length"], most)
         even = batch["length"][:, None].float()
-        step = (_increments(found.share) - _increments(batch["share"])) * even
+        step = (increments(found.share) - increments(batch["share"])) * even
         percent = step[kept_BN].square().mean()
         offset = (found.offset - batch["offset"])[kept_BN].square().mean()
-        far = ((found.share - batch["share"]) * batch["route_m"][:, None])[kept_BN] / STEP_M
-        place = far.square().mean()
-        if self.training:
-            self.deviation.lerp_(offset.detach().sqrt().reshape(1), 0.02)
-        total = percent + offset + self.config.absolute_weight * place
+        place = ((found.share - batch["share"]) * even)[kept_BN].square().mean()
+        config = self.config
+        total = percent + config.offset_weight * offset + config.absolute_weight * place
         if found.points is not None:
             total = (found.points - batch["points"])[kept_BN].square().sum(dim=1).mean()
-        metres = STEP_M * place.detach().sqrt()
-        return {"total": total, "percent": percent, "offset": offset, "metres": metres}
+        return {"total": total, "percent": percent, "offset": offset, "place": place}
 
 
 def _step_features(batch: dict[str, Tensor]) -> Tensor:
-    """Return what ``inputs = "steps"`` reads of each point, (B, N, 4)."""
-    step = _increments(batch["share"])
+    """Return what ``inputs = "steps"`` reads of each point, (B, N, 5)."""
+    step = increments(batch["share"])
     even = step * batch["length"][:, None]
-    metres = torch.log1p(step.clamp(min=0.0) * batch["route_m"][:, None] / STEP_M)
-    return torch.stack([even, metres, batch["offset"], batch["share"]], dim=2)
+    lasts = torch.log1p(step.clamp(min=0.0) * batch["route_s"][:, None] / STEP_S)
+    order = torch.arange(step.shape[1], device=step.device) + 0.5
+    ahead = (batch["share"] * batch["length"][:, None] - order) / GROUP
+    return torch.stack([even, lasts, batch["offset"], batch["share"], ahead], dim=2)
 
 
-def _increments(share_BN: Tensor) -> Tensor:
+def increments(share_BN: Tensor) -> Tensor:
     """Return the relative percents of Fig. 3: from the point before, the first from the begin."""
     return torch.diff(share_BN, dim=1, prepend=torch.zeros_like(share_BN[:, :1]))
 

@@ -13,16 +13,21 @@ from raygen.config import ComputeConfig
 from raygen.errors import WeightsError
 from raygen.models.attention import valid
 from raygen.models.spatial import fill
-from raygen.models.trajectory_codec import OFFSET_M, CodecConfig, TrajectoryCodec
+from raygen.models.trajectory_codec import OFFSET_M, CodecConfig, TrajectoryCodec, increments
 from raygen.models.trajectory_planner import (
+    MOST_POINTS,
     PatternConfig,
     Patterns,
     PatternTransformer,
     generate,
 )
+from raygen.models.trajectory_rest import FASTEST, capped
 
 FOLDER = "trajectories"
 """Folder of the trajectory models among the weights."""
+
+NOISE = 2 * MOST_POINTS
+"""Standard normals that one trajectory takes: of its steps, then of its offsets."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class PointsOnRoutes:
     """Points of B trajectories; anything behind a trajectory's end."""
 
     share: npt.NDArray[np.float64]
-    """Place on the route, 0 to 1, (B, N)."""
+    """Place on the route, 0 to 1, as ``RouteSet.places`` reads it; (B, N)."""
     offset: npt.NDArray[np.float64]
     """Metres to the left of it, (B, N)."""
     length: npt.NDArray[np.int64]
@@ -67,7 +72,7 @@ class TrajectoryModel:
         draws
             Uniforms of the tokens, (B, DRAWS).
         noise
-            Standard normals (B, 200) of what the tokens leave open of the offsets.
+            Standard normals (B, NOISE) of what the tokens leave open.
         points
             Points of each trajectory; drawn where they are not given.
         """
@@ -83,15 +88,34 @@ def decoded(
     batch: dict[str, Tensor],
     noise: npt.NDArray[np.float64],
 ) -> PointsOnRoutes:
-    """Return the points that patterns stand for on their routes; see ``TrajectoryModel.points``."""
-    device = codec.deviation.device
+    """Return the points that patterns stand for on their routes.
+
+    Parameters
+    ----------
+    codec
+        The autoencoder.
+    patterns
+        Codes and lengths.
+    batch
+        Routes, with CONDITIONS: no step is faster than ``FASTEST`` allows in the interval.
+    noise
+        See ``TrajectoryModel.points``.
+    """
+    device = codec.embed.weight.device
     codes = torch.from_numpy(patterns.codes).to(device)
     length = torch.from_numpy(patterns.length).to(device)
     found = codec.decode(codec.quantizer.embed(codes), batch | {"length": length})
-    share = found.share.masked_fill(~valid(length, found.share.shape[1]), 1.0)
-    most = share.shape[1]
-    offset = found.offset.double().cpu().numpy() + float(codec.deviation) * noise[:, :most]
-    return PointsOnRoutes(share.double().cpu().numpy(), OFFSET_M * offset, patterns.length)
+    most = found.share.shape[1]
+    there = valid(length, most).cpu().numpy()
+    even = patterns.length[:, None].astype(np.float64)
+    said = increments(found.share).double().cpu().numpy() * even
+    step = codec.left.drawn_steps(said, there, noise[:, :most])
+    free_s = (batch["route_s"] / length).double().cpu().numpy()
+    step = capped(step, FASTEST * batch["interval_s"].double().cpu().numpy() / free_s)
+    share = np.where(there, np.cumsum(step, axis=1) / even, 1.0)
+    drawn = codec.left.drawn_offsets(noise[:, MOST_POINTS : MOST_POINTS + most])
+    offset = found.offset.double().cpu().numpy() + drawn
+    return PointsOnRoutes(np.minimum(share, 1.0), OFFSET_M * offset, patterns.length)
 
 
 def load_codec(folder: Path) -> tuple[TrajectoryCodec, str]:

@@ -83,6 +83,7 @@ class PatternTransformer(nn.Module):
         self.sizes = codec.config.codebooks
         width = config.width
         self.state = nn.Sequential(nn.Linear(_STATE, width), nn.GELU(), nn.Linear(width, width))
+        self.expects = nn.Embedding(LENGTH_TOKENS, width)
         self.roads = nn.Linear(codec.config.roads.width + 2, width)
         self.first = nn.Embedding(LENGTH_TOKENS + 1, width)  # the last one begins the sequence
         self.code = nn.Linear(codec.config.quantised, width)
@@ -116,7 +117,8 @@ class PatternTransformer(nn.Module):
         pace = torch.stack([batch["kinds"] < 1, batch["kinds"] > 5], dim=2).float()  # noqa: PLR2004
         seen = self.roads(torch.cat([embedded, pace], dim=2))
         pairs = [x.context_pair(seen) for x in self.layers if isinstance(x, Layer)]
-        return pairs, mask_BR[:, None, None, :], self.state(_state(batch))
+        expected = self.expects(length_tokens(expected_points(batch)))
+        return pairs, mask_BR[:, None, None, :], self.state(condition_columns(batch)) + expected
 
     def forward(self, batch: dict[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Return ``total``: nats a token of the observed patterns; ``length``, ``codes``, ``end``.
@@ -124,13 +126,14 @@ class PatternTransformer(nn.Module):
         Parameters
         ----------
         batch
-            What ``TrajectoryCodec.encode`` and ``RoadEncoder`` read, and CONDITIONS.
+            What ``TrajectoryCodec.encode`` and ``RoadEncoder`` read, and CONDITIONS; with ``codes``
+            the trajectories are not read anew.
         progress
             Share of the training that is done; not used.
         """
         del progress
         with torch.no_grad():
-            codes_BGL = self.codec.codes(batch)
+            codes_BGL = batch["codes"] if "codes" in batch else self.codec.codes(batch)
         groups_B = groups_of(batch["length"])
         token_B = length_tokens(batch["length"])
         hidden = self.hidden(token_B, codes_BGL, batch)
@@ -223,12 +226,18 @@ class Answer:
     expected: Tensor
 
 
+def expected_points(batch: dict[str, Tensor]) -> Tensor:
+    """Return the points that travel time and sampling interval ask for, (B,)."""
+    points = (batch["travel_s"] / batch["interval_s"] + 1.0).round().long()
+    return points.clamp(LEAST_POINTS, MOST_POINTS)
+
+
 def expected_groups(batch: dict[str, Tensor]) -> Tensor:
-    """Return the groups that travel time and sampling interval ask for, (B,)."""
-    return (batch["travel_s"] / batch["interval_s"] + 1.0) / GROUP
+    """Return the groups of ``expected_points``, whole and parts, (B,)."""
+    return expected_points(batch) / GROUP
 
 
-def _state(batch: dict[str, Tensor]) -> Tensor:
+def condition_columns(batch: dict[str, Tensor]) -> Tensor:
     """Return the conditions as numbers of size one, (B, 9)."""
     clock = batch["depart_s"] / DAY_S * (2.0 * torch.pi)
     columns = [

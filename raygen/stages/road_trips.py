@@ -179,10 +179,10 @@ class RoadTrips:
         at = lists.offsets.to_numpy().astype(np.int64)
         first, driven = taken(at, pair * count + rows)
         routes = RouteSet(self.roads, first, lists.values.to_numpy()[driven])
-        length = self.roads.network.length_m.astype(np.float64)
-        into = begin * length[routes.segment[first[:-1]]]
-        out = (1 - end) * length[routes.segment[first[1:] - 1]]
-        span = np.column_stack([into, routes.length_m - out]) / routes.length_m[:, None]
+        free = self.roads.network.free_s
+        into = begin * free[routes.segment[first[:-1]]]
+        out = (1 - end) * free[routes.segment[first[1:] - 1]]
+        span = np.column_stack([into, routes.free_s - out]) / routes.free_s[:, None]
         back = span[:, 0] > span[:, 1]
         # A one-way road to a place just behind: the whole of it is driven.
         span[back] = [0.0, 1.0]

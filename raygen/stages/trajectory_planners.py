@@ -18,13 +18,14 @@ from raygen.models.trajectory_codec import TrajectoryCodec
 from raygen.models.trajectory_fitted import load_speaker
 from raygen.models.trajectory_model import (
     FOLDER,
+    NOISE,
     PointsOnRoutes,
     TrajectoryModel,
     decoded,
     load_codec,
     load_trajectory_model,
 )
-from raygen.models.trajectory_planner import DRAWS, MOST_POINTS, Patterns
+from raygen.models.trajectory_planner import DRAWS, Patterns
 from raygen.models.trajectory_speaker import Speaker
 from raygen.network.graph import FloatArray, IntArray, RoadNetwork
 from raygen.trajectories.conditions import Conditions
@@ -69,8 +70,8 @@ class AskedTrips:
             yield order[begin : begin + batch]
 
     def noise(self, rows: IntArray) -> FloatArray:
-        """Return the standard normals of some trips' offsets, (B, 200)."""
-        return seeds.normals(self.seed, "trajectories:offset", self.trip_id[rows], MOST_POINTS)
+        """Return the standard normals of what tokens leave open of some trips, (B, NOISE)."""
+        return seeds.normals(self.seed, "trajectories:rest", self.trip_id[rows], NOISE)
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,13 @@ class LanguagePlanner:
         ):
             counters[name] = counters.get(name, 0) + value
         data = route_data(asked.routes)
+        given = conditions(asked.depart_s, asked.travel_s, asked.interval_s, asked.routes)
+        device = self.codec.embed.weight.device
         for rows in asked.batches(self.batch):
             most = int(asked.points[rows].max() + 7) // 8
             patterns = Patterns(said.patterns.length[rows], said.patterns.codes[rows][:, :most])
-            batch = {
-                name: each.to(self.codec.deviation.device)
-                for name, each in data.batch(rows).items()
-            }
+            told = data.batch(rows) | tensors({name: each[rows] for name, each in given.items()})
+            batch = {name: each.to(device) for name, each in told.items()}
             yield Answered(rows, decoded(self.codec, patterns, batch, asked.noise(rows)))
 
 

@@ -1,8 +1,12 @@
 """Routes as a model sees them: features of their segments, and places along the whole of them.
 
 HTP (Zhou et al., KDD 2026), section 4.1 and Figure 3: a point is told by its share of the road
-trajectory, 0 at the begin of the first segment and 1 at the end of the last one. Shares are of
-``network.length_m``; within a segment they agree with ``RoadTrajectories.percent``.
+trajectory, 0 at the begin of the first segment and 1 at the end of the last one. Within a segment
+shares agree with ``RoadTrajectories.percent``.
+
+The paper's shares are of length. Here they are of the time at free flow, so that even steps are
+those of free driving on a motorway and in a street alike, and a pattern (standing, crawling,
+driving) is the same on either; at equal speeds the two are one.
 """
 
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raygen.network.graph import KPH, FloatArray, IntArray, RowArray
+from raygen.network.graph import FloatArray, IntArray, RowArray
 from raygen.trajectories.plane import PlaneRoads
 from raygen.trajectories.records import RoadTrajectories
 
@@ -66,6 +70,11 @@ class RouteSet:
         return _before(self._length, self.first)
 
     @cached_property
+    def begin_s(self) -> FloatArray:
+        """Seconds at free flow from a route's begin to that of each of its segments, (Q,)."""
+        return _before(self._free, self.first)
+
+    @cached_property
     def length_m(self) -> FloatArray:
         """Length of each route, shape (N,)."""
         return _sums(self._length, self.first)
@@ -81,7 +90,7 @@ class RouteSet:
 
     @property
     def _free(self) -> FloatArray:
-        return self._length * KPH / self.roads.network.speed_kph[self.segment]
+        return self.roads.network.free_s[self.segment]
 
     def features(self) -> Float32Array:
         """Return FEATURES of every segment of every route, shape (Q, F).
@@ -96,7 +105,6 @@ class RouteSet:
         turn = self._turns()
         total = np.repeat(self.length_m, self.count)
         total_s = np.repeat(self.free_s, self.count)
-        before_s = _before(free, self.first)
         columns = [
             np.log(np.maximum(length, 1.0) / 100.0),
             network.speed_kph[self.segment] / 60.0,
@@ -107,8 +115,8 @@ class RouteSet:
             y / 5000.0,
             self.begin_m / total,
             (self.begin_m + length) / total,
-            before_s / total_s,
-            (before_s + free) / total_s,
+            self.begin_s / total_s,
+            (self.begin_s + free) / total_s,
         ]
         return np.column_stack(columns).astype(np.float32)
 
@@ -144,19 +152,19 @@ class RouteSet:
 
     def shares(self, made: RoadTrajectories) -> FloatArray:
         """Return the place of each point as a share of its route, 0 to 1, never falling; (P,)."""
-        metres = _along_routes(
-            (self.first, self.segment, self.begin_m),
+        seconds = _along_routes(
+            (self.first, self.segment, self.begin_s),
             (made.first, made.segment, made.percent.astype(np.float64)),
-            self.roads.network.length_m.astype(np.float64),
+            self.roads.network.free_s,
         )
-        return np.clip(metres / np.repeat(self.length_m, made.length), 0.0, 1.0)
+        return np.clip(seconds / np.repeat(self.free_s, made.length), 0.0, 1.0)
 
     def places(self, first: IntArray, share: FloatArray) -> tuple[RowArray, Float32Array]:
         """Return segment and percent of points at shares of their routes, both (P,)."""
         return _places(
-            (self.first, self.segment, self.begin_m, self.length_m),
+            (self.first, self.segment, self.begin_s, self.free_s),
             (first, np.ascontiguousarray(share, dtype=np.float64)),
-            self.roads.network.length_m.astype(np.float64),
+            self.roads.network.free_s,
         )
 
     def _turns(self) -> FloatArray:
@@ -212,10 +220,10 @@ def _turned(vector: FloatArray, count: IntArray, direction: FloatArray) -> Float
 
 
 @njit(cache=True, nogil=True)
-def _along_routes(routes: Any, points: Any, length: Any) -> Any:  # noqa: ANN401  (compiled: NumPy arrays)
+def _along_routes(routes: Any, points: Any, lasts: Any) -> Any:  # noqa: ANN401  (compiled: NumPy arrays)
     route_first, route, begin = routes
     first, segment, percent = points
-    metres = np.zeros(len(segment))
+    passed = np.zeros(len(segment))
     for i in range(len(first) - 1):
         at, reached = route_first[i], 0.0
         for j in range(first[i], first[i + 1]):
@@ -225,13 +233,13 @@ def _along_routes(routes: Any, points: Any, length: Any) -> Any:  # noqa: ANN401
             if ahead < route_first[i + 1]:
                 # A point on a segment that is not ahead was matched backwards: it stays.
                 at = ahead
-                reached = max(reached, begin[at] + percent[j] * length[route[at]])
-            metres[j] = reached
-    return metres
+                reached = max(reached, begin[at] + percent[j] * lasts[route[at]])
+            passed[j] = reached
+    return passed
 
 
 @njit(cache=True, nogil=True)
-def _places(routes: Any, points: Any, length: Any) -> Any:  # noqa: ANN401  (compiled: NumPy arrays)
+def _places(routes: Any, points: Any, lasts: Any) -> Any:  # noqa: ANN401  (compiled: NumPy arrays)
     route_first, route, begin, total = routes
     first, share = points
     segment = np.zeros(len(share), np.int32)
@@ -239,9 +247,9 @@ def _places(routes: Any, points: Any, length: Any) -> Any:  # noqa: ANN401  (com
     for i in range(len(first) - 1):
         low, high = route_first[i], route_first[i + 1]
         for j in range(first[i], first[i + 1]):
-            metres = share[j] * total[i]
-            at = low + max(0, np.searchsorted(begin[low:high], metres, side="right") - 1)
+            passed = share[j] * total[i]
+            at = low + max(0, np.searchsorted(begin[low:high], passed, side="right") - 1)
             segment[j] = route[at]
-            within = (metres - begin[at]) / length[route[at]]
+            within = (passed - begin[at]) / lasts[route[at]]
             percent[j] = min(1.0, max(0.0, within))
     return segment, percent

@@ -73,7 +73,7 @@ def test_padding_changes_nothing(codec, length, more, seed):
             "roads": torch.from_numpy(rng.normal(size=(1, roads, 11))).float(),
             "kinds": torch.from_numpy(rng.integers(0, 9, (1, roads))),
             "roads_length": torch.tensor([roads]),
-            "route_m": torch.tensor([2000.0]),
+            "route_s": torch.tensor([400.0]),
         }
 
     alone, other = batch(length, segments), batch(min(200, length + more), segments + more)

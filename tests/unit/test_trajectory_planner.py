@@ -12,7 +12,7 @@ from raygen.config import ComputeConfig
 from raygen.errors import WeightsError
 from raygen.models.trajectory_batches import trajectory_data
 from raygen.models.trajectory_codec import groups_of, length_tokens
-from raygen.models.trajectory_model import decoded, load_trajectory_model
+from raygen.models.trajectory_model import NOISE, decoded, load_trajectory_model
 from raygen.models.trajectory_planner import (
     DRAWS,
     Answer,
@@ -59,7 +59,7 @@ def test_every_answer_decodes(model, data, seed):
         assert 0 <= made.codes[:, :, layer].min() <= made.codes[:, :, layer].max() < size
     groups = groups_of(torch.from_numpy(made.length))
     assert made.codes.shape[1] == groups.max()
-    found = decoded(model.codec, made, batch, np.zeros((12, 200)))
+    found = decoded(model.codec, made, batch, np.zeros((12, NOISE)))
     for row, length in enumerate(made.length):
         assert np.isfinite(found.offset[row, :length]).all()
         assert (np.diff(found.share[row, :length]) >= 0).all()
