@@ -19,7 +19,7 @@ from numba import njit
 from assignment.balance import Balanced, FloatArray, Groups, balance, cumulate
 from assignment.cost import RankArray
 from assignment.distances import distance_curves
-from assignment.mode import TRANSIT, TRANSIT_FACTOR, TRANSIT_WAIT_S, commuter_constants
+from assignment.mode import TRANSIT, TRANSIT_FACTOR, TRANSIT_WAIT_S, Cars, commuter_constants
 from assignment.reference import Reference, load_reference
 from assignment.surroundings import cumulated_pois, distance_order, ring_tables
 from raygen.city import City
@@ -37,6 +37,10 @@ _BELOW_ONE = np.nextafter(np.float32(1.0), np.float32(0.0))
 CARLESS_WORKERS = 0.5
 """Workers in households without a vehicle, over such households, as shares; assumed: they hold
 fewer workers than others."""
+
+CARS_IN_USE = 0.033
+"""Commuters of households with cars who find them all in use, as a share; calibrated, so that the
+commuters of Los Angeles County have the wanted shares: ``tests/bench/commutes.py`` measures it."""
 
 PUPIL_SHARE = 13.0 / 18.0
 """Persons of 5 to 17 years among those under 18, assumed: thirteen years of birth of eighteen."""
@@ -200,7 +204,7 @@ def anchor_tables(city: City) -> AnchorTables:
     constants = commuter_constants(
         reference.mode_coefficients,
         *_commutes(tables["work"], order, city.distance_m, needs["work"]),
-        CARLESS_WORKERS * _share_without_car(city),
+        _cars(city),
         reference.commute_shares,
     )
     lon, lat = city.to_lonlat(city.poi_xy)
@@ -244,6 +248,11 @@ def _commutes(
     edges = np.geomspace(0.05, max(float(km.max()), 1.0) * 1.001, 201)
     weight, _ = np.histogram(np.maximum(km, edges[0]), bins=edges, weights=share)
     return np.sqrt(edges[1:] * edges[:-1]), weight.astype(np.float64)
+
+
+def _cars(city: City) -> Cars:
+    none = CARLESS_WORKERS * _share_without_car(city)
+    return Cars(none, CARS_IN_USE * (1.0 - none))
 
 
 def _share_without_car(city: City) -> float:

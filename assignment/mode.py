@@ -2,9 +2,10 @@
 
 V[m] = constant + a·log km + b·(log km)² + work + school + young + old + no car (``reference.json``:
 fitted to the trips of the Czech household travel survey; km = the tour's longest trip).
-The constants are moved so that the commuters of the city, at their distances and with its share
-of households without a car, have the shares by mode of ``reference.json`` (assumed, Los Angeles
-County): a[m] += log(share wanted / share found), until they meet. All purposes take the same shift.
+The constants are moved so that the commuters of the city, at their distances, with its share of
+households without a car and those who find the household's cars in use (``anchors.CARS_IN_USE``),
+have the shares by mode of ``reference.json`` (assumed, Los Angeles County):
+a[m] += log(share wanted / share found), until they meet. All purposes take the same shift.
 
 A mode is open to a tour only if
 
@@ -314,8 +315,18 @@ def choose_modes(  # noqa: PLR0913, PLR0917 - what is travelled, who travels, an
     return mode, travel_s, car
 
 
+class Cars(NamedTuple):
+    """What cars a city's commuters find at home, as shares of all commuters."""
+
+    none: float
+    """In households without a car."""
+
+    in_use: float
+    """In households whose cars are all out when the commute begins."""
+
+
 def commuter_constants(
-    coefficients: FloatArray, km: FloatArray, weight: FloatArray, no_car: float, wanted: FloatArray
+    coefficients: FloatArray, km: FloatArray, weight: FloatArray, cars: Cars, wanted: FloatArray
 ) -> FloatArray:
     """Return the logit's constants that give the commuters of a city the wanted shares.
 
@@ -325,8 +336,8 @@ def commuter_constants(
         Shape (5, 8), of the survey.
     km, weight
         Commute distances and their weights, shape (K,).
-    no_car
-        Share of commuters without a car in the household, in [0, 1].
+    cars
+        Commuters without a car to drive.
     wanted
         Shares by mode, shape (5,); car_driver's constant stays 0.
 
@@ -337,7 +348,7 @@ def commuter_constants(
     """
     moved = coefficients.copy()
     for _ in range(60):
-        share = commuter_shares(moved, km, weight, no_car)
+        share = commuter_shares(moved, km, weight, cars)
         step = np.log(wanted / np.maximum(share, 1e-9))
         moved[:, 0] += step - step[CAR_DRIVER]
         bound = coefficients[:, 0]
@@ -347,16 +358,17 @@ def commuter_constants(
 
 @njit(cache=True, nogil=True)
 def commuter_shares(
-    coefficients: FloatArray, km: FloatArray, weight: FloatArray, no_car: float
+    coefficients: FloatArray, km: FloatArray, weight: FloatArray, cars: Cars
 ) -> FloatArray:
     """Return the shares by mode, shape (5,), of adults on work tours; see above."""
     shares, odds = np.zeros(len(MODES)), np.empty(len(MODES))
+    parts = (1.0 - cars.none - cars.in_use, cars.in_use, cars.none)
     for i in range(len(km)):
         log_km = np.log(max(km[i], _LEAST_KM))
-        for without in (False, True):
+        for case in range(len(parts)):
+            flags = (False, False, case == 2)  # noqa: PLR2004 - without a car
             for mode in range(len(MODES)):
-                value = utility(coefficients[mode], log_km, WORK, (False, False, without))
-                odds[mode] = np.exp(value) if in_reach(mode, km[i], not without) else 0.0
-            part = no_car if without else 1.0 - no_car
-            shares += part * weight[i] * odds / odds.sum()
+                value = utility(coefficients[mode], log_km, WORK, flags)
+                odds[mode] = np.exp(value) if in_reach(mode, km[i], case == 0) else 0.0
+            shares += parts[case] * weight[i] * odds / odds.sum()
     return shares / weight.sum()

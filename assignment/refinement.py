@@ -10,8 +10,8 @@ the paper calls the reference distributions D are here, for each sub-region of o
   η · Σ_s (F_target − F_current)[r, s] · P(b | r, s): to the distances that lead where visits lack;
 * the pull of sub-region s in the cost of a visit, by log F_target / F_current: distance alone
   cannot tell two sub-regions that are equally far;
-* the shares of D_md, the work places of the people of r, by the same ratio; work places stay
-  scaled to people, and their fill is reported;
+* the shares of D_md, the work places of the people of r, by the same ratio; then each zone of a
+  sub-region is filled alike again (``assignment.rebalance``), for the people who live there now;
 * with ``origins``, how many people live in each sub-region (``raygen.stages.homes``): the
   paper's "Home TAZ assignments H" are an input, and where they are not those of the flows, no D can
   make up for it.
@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from assignment.anchors import AnchorTables
+from assignment.anchors import AnchorTables, persons_by_zone
 from assignment.frequencies import (
     CLASSES,
     TYPES,
@@ -39,6 +39,7 @@ from assignment.frequencies import (
     gap_by_type,
     measure,
 )
+from assignment.rebalance import even_fill
 from raygen.city import City
 from raygen.config import AssignmentConfig, RefinementConfig
 from raygen.flow_target import FlowTarget
@@ -166,18 +167,31 @@ def apply(tables: AnchorTables, refined: Refined, city: City) -> AnchorTables:
     moved = np.empty_like(km)
     for cell in np.ndindex(*km.shape[:3]):
         moved[cell] = _reweighted(km[cell], refined.mass[cell[0], cell[2]])
-    share = np.diff(tables.work, axis=1, prepend=np.float32(0.0)).astype(np.float64)
-    subregion = city.subregion.astype(np.int64)
-    share *= refined.work[subregion[:, None], subregion[tables.order]]
-    cumulated = np.cumsum(share, axis=1) / share.sum(axis=1, keepdims=True)
-    last = share.shape[1] - 1 - np.argmax(share[:, ::-1] > 0, axis=1)
-    cumulated[np.arange(share.shape[1]) >= last[:, None]] = 1.0
     return replace(
         tables,
         distance_km=moved.reshape(tables.distance_km.shape),
         pull=(tables.pull + refined.pull).astype(np.float32),
-        work=cumulated.astype(np.float32),
+        work=_work(tables, refined, city),
     )
+
+
+def _work(tables: AnchorTables, refined: Refined, city: City) -> npt.NDArray[np.float32]:
+    """Return the cumulated shares of work zones, refined; zones of a sub-region filled alike."""
+    if (refined.work == 1).all() and (refined.homes == 1).all():
+        return tables.work
+    order, subregion = tables.order.astype(np.int64), city.subregion.astype(np.int64)
+    share = np.empty(order.shape)
+    near = np.diff(tables.work, axis=1, prepend=np.float32(0.0))
+    np.put_along_axis(share, order, np.maximum(near, 0.0), axis=1)
+    share *= refined.work[subregion[:, None], subregion[None, :]]
+    share /= share.sum(axis=1, keepdims=True)
+    workers = persons_by_zone(city)["work"] * refined.homes[subregion]
+    places = city.jobs.sum(axis=1, dtype=np.float64)
+    near = np.take_along_axis(even_fill(share, workers, places, subregion), order, axis=1)
+    cumulated = np.cumsum(near, axis=1)
+    last = near.shape[1] - 1 - np.argmax(near[:, ::-1] > 0, axis=1)
+    cumulated[np.arange(near.shape[1]) >= last[:, None]] = 1.0
+    return cumulated.astype(np.float32)
 
 
 def _reweighted(curve: npt.NDArray[np.float32], mass: FloatArray) -> npt.NDArray[np.floating]:

@@ -26,7 +26,7 @@ from raygen.results import Results, Row
 from raygen.taxonomy import ACTIVITY_TYPES, SCHOOL
 from training.geolife_traces import TRACES
 from training.inference_map import FOLDER, draw_geolife
-from training.inference_truth import Truth, at_pois_of_type, read_truth, with_habits
+from training.inference_truth import Truth, read_truth
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -36,7 +36,6 @@ _OUTPUT = Path("docs/results/activity-inference.json")
 _NOISES_M = (0.0, 5.0, 10.0, 20.0)
 _SEED = 1
 _DAYS = 7
-_HABIT = 0.6
 _PAPER = {"accuracy": 0.917, "weighted_f1": 0.923}
 _PAPER_TYPES = {
     "home": 0.983,
@@ -241,26 +240,28 @@ def speed_row(bench: Bench, truth: Truth) -> Row:
     return Row(case="speed", metric="stays_per_cpu_s", value=len(truth.kind) / seconds)
 
 
+def returned(truth: Truth) -> Row:
+    """Return how many stays away from home, work and school are at a place seen before."""
+    away = np.flatnonzero(truth.kind > SCHOOL)
+    key = np.stack([truth.person_id[away], truth.kind[away], *truth.stays.xy[away].T], axis=1)
+    share = 1 - len(np.unique(key, axis=0)) / len(away)
+    return Row(case=f"{_DAYS} days, stays that are not mandatory", metric="share at a place "
+               "where the person did the same before", value=share, n=len(away))  # fmt: skip
+
+
 def measure(city: City, population: Path) -> list[Row]:
     """Return all rows."""
-    place = Path(city.path)
-    bench = Bench(city_index(place, city.crs), load_temporal())
-    zone = pq.read_table(place / "pois.parquet", columns=["zone_id"]).column("zone_id").to_numpy()
+    bench = Bench(city_index(Path(city.path), city.crs), load_temporal())
     rows: list[Row] = []
     for days in (_DAYS, 1):
-        drawn = read_truth(population, bench.index, days)
-        moved = at_pois_of_type(drawn, bench.index, zone.astype(np.int64), _SEED)
+        truth = read_truth(population, bench.index, days)
         when = f"{days} day{'s' * (days > 1)}"
-        rows += noise_rows(bench, f"{when}, POIs by type", moved)
-        rows += noise_rows(bench, f"{when}, POIs by category", drawn)
+        rows += noise_rows(bench, when, truth)
         if days == _DAYS:
-            habits = with_habits(moved, _HABIT, _SEED)
-            rows += noise_rows(bench, f"{when}, POIs by type, habits", habits)
-            rows += baseline_rows(bench, f"{when}, POIs by type", moved)
-            rows += baseline_rows(bench, f"{when}, POIs by type, habits", habits)
-            rows += type_rows(bench, f"{when}, POIs by type", moved)
-            rows += people_rows(bench, moved, population)
-            rows.append(speed_row(bench, moved))
+            rows += baseline_rows(bench, when, truth)
+            rows += type_rows(bench, when, truth)
+            rows += people_rows(bench, truth, population)
+            rows += [returned(truth), speed_row(bench, truth)]
     return rows
 
 

@@ -22,7 +22,7 @@ from raygen.city_files.projection import to_metres
 from raygen.errors import DataError
 from raygen.inference.infer import Stays
 from raygen.inference.pois import PoiIndex
-from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, SCHOOL, WORK
+from raygen.taxonomy import ACTIVITY_TYPES, DAY_S
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -92,51 +92,3 @@ def read_truth(population: Path, index: PoiIndex, days: int) -> Truth:
 def _starts(person: IntArray) -> IntArray:
     changes = np.flatnonzero(np.diff(person)) + 1
     return np.concatenate([[0], changes, [len(person)]]).astype(np.int64)
-
-
-def at_pois_of_type(truth: Truth, index: PoiIndex, zone_of_poi: IntArray, seed: int) -> Truth:
-    """Move the stays that are at a POI to one of the same zone drawn by P(type | POI).
-
-    The population's points are drawn by the POI's category, so that someone on the way to a place
-    of worship may be put at a hairdresser of the same category. Work and school stay one place.
-    """
-    at = np.flatnonzero(truth.poi >= 0)
-    zone, kind = zone_of_poi[truth.poi[at]], truth.kind[at].astype(np.int64)
-    key = truth.person_id[at] * 2 + (kind == SCHOOL)
-    own = seeds.stream(seed, "inference places").random(len(at))
-    fixed = seeds.stream(seed, "inference anchors").random(int(key.max()) + 1)
-    uniform = np.where((kind == WORK) | (kind == SCHOOL), fixed[key], own)
-    weight = np.zeros((index.count, len(ACTIVITY_TYPES)))
-    np.put_along_axis(weight, index.types.astype(np.int64), index.probability, axis=1)
-    order = np.argsort(zone_of_poi, kind="stable")
-    edges = np.concatenate([np.zeros((1, weight.shape[1])), np.cumsum(weight[order], axis=0)])
-    low = np.searchsorted(zone_of_poi[order], zone)
-    high = np.searchsorted(zone_of_poi[order], zone, side="right")
-    bottom, top = edges[low, kind], edges[high, kind]
-    poi = truth.poi.copy()
-    for number in np.unique(kind).tolist():
-        mine = np.flatnonzero((kind == number) & (top > bottom + 1e-9))
-        goal = bottom[mine] + uniform[mine] * (top[mine] - bottom[mine])
-        found = np.searchsorted(edges[:, number], goal, side="right") - 1
-        poi[at[mine]] = order[np.minimum(found, high[mine] - 1)]
-    xy = truth.stays.xy.copy()
-    moved = poi >= 0
-    xy[moved] = np.asarray(index.tree.data)[poi[moved]]
-    return replace(truth, poi=poi, stays=replace(truth.stays, xy=xy))
-
-
-def with_habits(truth: Truth, share: float, seed: int) -> Truth:
-    """Have people go back to where they first did a type at a POI, with this probability.
-
-    Without it a generated person goes to another shop each time, and no place is visited twice but
-    home, work and school.
-    """
-    code = len(ACTIVITY_TYPES)
-    at = np.flatnonzero((truth.poi >= 0) & (truth.kind != WORK) & (truth.kind != SCHOOL))
-    key = truth.person_id[at] * code + truth.kind[at]
-    _, first, back = np.unique(key, return_index=True, return_inverse=True)
-    again = seeds.stream(seed, "inference habits").random(len(at)) < share
-    source = np.where(again, at[first[back]], at)
-    xy, poi = truth.stays.xy.copy(), truth.poi.copy()
-    xy[at], poi[at] = truth.stays.xy[source], truth.poi[source]
-    return replace(truth, poi=poi, stays=replace(truth.stays, xy=xy))

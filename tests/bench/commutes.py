@@ -3,7 +3,8 @@
     python tests/bench/commutes.py [persons]
 
 Writes docs/results/commutes.json and .md: first what the gravity model expects (no sampling), then
-trips from home to work of a sample of persons with their real day chains and random region priors.
+trips from home to work of a sample of persons with their real day chains, the members of a household
+fitted to each other and sharing its cars, and random region priors.
 """
 
 import json
@@ -27,6 +28,7 @@ from raygen.config import AssignmentConfig, ChainConfig, ComputeConfig  # noqa: 
 from raygen.population.fit import fit_city  # noqa: E402
 from raygen.population.sample import sample_index  # noqa: E402
 from raygen.stages.chains import day_chains, load_chain_models  # noqa: E402
+from raygen.stages.households import join_days, with_companions  # noqa: E402
 from raygen.stages.populate import populate  # noqa: E402
 from raygen.taxonomy import HOME, MODES, WORK  # noqa: E402
 
@@ -78,7 +80,8 @@ def sampled(city: City, tables: AnchorTables, persons: int) -> list[dict]:
     fit = fit_city(city, 0)
     households, people = populate(fit, sample_index(fit, persons, 0, 2 * persons), 0, city, 0)
     models = load_chain_models(SHIPPED, ComputeConfig())
-    plans = plans_of(people, day_chains(people, 0, models, ChainConfig(), 0))
+    joined = join_days(people, day_chains(people, 0, models, ChainConfig(), 0), 0, 0)
+    plans = with_companions(plans_of(people, joined.chains), people, joined)
     priors = placing._priors(len(plans), len(city.zone_id), np.random.default_rng(0))
     placed = place(households, people, plans, priors, city, tables, AssignmentConfig(), 0)
     kind = placed.activities["type"].combine_chunks().indices.to_numpy()

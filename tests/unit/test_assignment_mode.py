@@ -11,6 +11,7 @@ from assignment.mode import (
     CAR_PASSENGER,
     TRANSIT,
     WALK,
+    Cars,
     Legs,
     Travellers,
     choose_modes,
@@ -102,13 +103,25 @@ def test_times_of_six_km_and_ten_minutes_by_car(mode: int, seconds: float) -> No
     assert mode_s(mode, 6.0, 600.0) == pytest.approx(seconds)
 
 
-def test_constants_meet_the_commuters_shares() -> None:
+@pytest.mark.parametrize("cars", [Cars(0.06, 0.0), Cars(0.0, 0.06), Cars(0.05, 0.05)])
+def test_constants_meet_the_commuters_shares(cars: Cars) -> None:
     km, weight = np.array([0.5, 2.0, 8.0, 25.0]), np.array([0.1, 0.2, 0.4, 0.3])
     coefficients = REFERENCE.mode_coefficients.copy()
     wanted = REFERENCE.commute_shares
-    coefficients[:, 0] = commuter_constants(coefficients, km, weight, 0.06, wanted)
-    np.testing.assert_allclose(commuter_shares(coefficients, km, weight, 0.06), wanted, atol=2e-3)
+    coefficients[:, 0] = commuter_constants(coefficients, km, weight, cars, wanted)
+    np.testing.assert_allclose(commuter_shares(coefficients, km, weight, cars), wanted, atol=2e-3)
     assert coefficients[CAR_DRIVER, 0] == 0.0
+
+
+def test_who_finds_no_car_does_not_drive() -> None:
+    km, weight = np.array([2.0, 8.0]), np.array([0.5, 0.5])
+    shares = [
+        commuter_shares(REFERENCE.mode_coefficients, km, weight, Cars(0.0, in_use))
+        for in_use in (0.0, 0.2, 1.0)
+    ]
+    assert shares[1][CAR_DRIVER] == pytest.approx(0.8 * shares[0][CAR_DRIVER])
+    assert shares[2][CAR_DRIVER] == 0.0
+    assert shares[2].sum() == pytest.approx(1.0)
 
 
 def test_reference_is_whole() -> None:
