@@ -1,11 +1,12 @@
 """HTP's Table 1: every model's trajectories against real ones, beside floors.
 
     python -m training.trajectory_results [--set NAME ...] [--model NAME=MODULE:FUNCTION ...]
-        [--no-baselines] [--count N]
+        [--no-baselines] [--no-shipped] [--count N]
 
-Writes docs/results/trajectories.json, .md and figures. A model is a function of the trajectories to
-train on, the conditions of the test trajectories and the road graph, and returns one trace for each
-condition. Rows of sets and models that are not run again are kept from the file that is there.
+Writes docs/results/trajectories.json, .md and figures, of the baselines and the shipped models on
+all sets unless told otherwise. A model is a function of the trajectories to train on, the
+conditions of the test trajectories and the road graph, and returns one trace for each condition.
+Rows of sets and models that are not run again are kept from the file that is there.
 """
 
 import argparse
@@ -27,10 +28,17 @@ from raygen.trajectories.records import Traces, check_traces
 from raygen.trajectory_metrics import IDEAL, Measured, Preset, card, measured, scores
 from training.trajectory_baselines import Model, baselines
 from training.trajectory_figures import hours_figure, lengths_figure, maps_figure
+from training.trajectory_models import transformer, transformer_free
 from training.trajectory_sets import SETS, TrajectorySet, load
 from training.trajectory_tables import PAPER_HTP, table_1
 
 PRESETS: tuple[Preset, ...] = ("htp", "htp-corrected")
+SHIPPED: dict[str, Model] = {
+    "w/o LLM, given roads": transformer,
+    "w/o LLM, given roads, own lengths": transformer_free,
+}
+"""Weights that come with raygen."""
+
 ROOT = Path(__file__).parents[1]
 _FLOOR_DRAWS = 5
 _TARGETS = {"pr_dist": 0.018, "r_den": 0.99, "r_pat": 0.93, "g_den": 0.99}
@@ -190,6 +198,9 @@ def notes(told: list[str]) -> list[str]:
         "drawing in free space at that cost, not for the published models. They are left out where "
         "a set's table does not have them.",
         "Length is given by travel time over interval, hence equal to the real one for baselines.",
+        "'w/o LLM' rows: shipped weights (raygen/weights/trajectories), fitted before to simulated "
+        "trips of other draws of the cities, and to Porto's training part; their seconds are of "
+        "generating alone.",
     ]
 
 
@@ -199,11 +210,13 @@ def main() -> None:
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=MODULE:FUNCTION")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--no-shipped", action="store_true")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
     options = parser.parse_args()
     models: dict[str, Model] = {} if options.no_baselines else baselines()
+    models |= {} if options.no_shipped else SHIPPED
     for text in options.model:
         name, _, where = text.partition("=")
         models[name] = model_of(where)
