@@ -24,13 +24,8 @@ from raygen.models.trajectory_words import known_of
 from raygen.network.node2vec import successors
 from training.in_process import fit_here
 from training.recipe import LoopConfig
-from training.trajectory_language import (
-    LanguageTask,
-    PairSettings,
-    conditions_told,
-    kept_pairs,
-    pairs_of,
-)
+from training.trajectory_language import LanguageTask
+from training.trajectory_pairs import PairSettings, conditions_told, kept_pairs, pairs_of
 
 BOOKS = tinytrajectories.CODEC.codebooks
 

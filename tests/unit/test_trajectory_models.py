@@ -11,8 +11,9 @@ from raygen.config import ComputeConfig
 from raygen.errors import WeightsError
 from raygen.models.trajectory_model import load_trajectory_model
 from raygen.trajectories.records import check_traces
-from training.trajectory_language import answered, conditions_told
+from training.trajectory_language import answered
 from training.trajectory_models import generated
+from training.trajectory_pairs import conditions_told
 
 
 @pytest.fixture(scope="module")

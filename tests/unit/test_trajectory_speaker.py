@@ -15,7 +15,7 @@ from raygen.errors import WeightsError
 from raygen.models.trajectory_codec import groups_of, length_tokens
 from raygen.models.trajectory_fitted import load_speaker
 from raygen.models.trajectory_language import answer
-from training.trajectory_language import conditions_told
+from training.trajectory_pairs import conditions_told
 
 
 @pytest.fixture(scope="module")

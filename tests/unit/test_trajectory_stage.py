@@ -8,17 +8,19 @@ import pyarrow as pa
 import pytest
 import shapely
 import tinycity
+import tinyspeaker
 import tinytrajectories
 from smallpopulation import failed, table, tables
 
 from assignment.times import CONGESTION
 from raygen import schema
 from raygen.city import open_city
-from raygen.config import ComputeConfig, TrajectoryConfig
+from raygen.config import ComputeConfig, SpeakerConfig, TrajectoryConfig
+from raygen.models.trajectory_fitted import load_speaker
 from raygen.models.trajectory_model import load_trajectory_model
 from raygen.stages.road_trips import RoadTrips, TripEnds, city_roads
 from raygen.stages.trajectories import midnight, points_of, trace
-from raygen.stages.trajectory_planners import PatternPlanner
+from raygen.stages.trajectory_planners import LanguagePlanner, PatternPlanner
 from raygen.trajectory_rules import sampled
 from raygen.validation import validate
 
@@ -253,3 +255,35 @@ def test_nobody_begins_or_ends_by_turning_round(roads):
         a, b = routes.segment[one], routes.segment[other]
         back = (network.tail[a] == network.head[b]) & (network.head[a] == network.tail[b])
         assert not back.any()
+
+
+@pytest.fixture(scope="module")
+def speaking(tmp_path_factory, roads):
+    """The other planner: a language model with random weights."""
+    folder = tinyspeaker.build(tmp_path_factory.mktemp("language"), roads.roads, "c")
+    how = SpeakerConfig(folder=folder, slots=4)
+    speaker = load_speaker(how, "c", roads.roads.network, ComputeConfig())
+    return LanguagePlanner(speaker, tinytrajectories.codec(), roads.roads.network)
+
+
+def test_a_language_model_has_the_same_interface(roads, speaking):
+    trips, activities = day(12)
+    config = TrajectoryConfig(share=1)
+    run = (SEED, MIDNIGHT)
+    found, counters = trace(trips, activities, roads, speaking, config, run)
+    assert found.schema == schema.TRAJECTORIES
+    assert found.num_rows == 8
+    points = [len(stamps) for stamps in found.column("timestamps").to_pylist()]
+    assert counters["language_answer_tokens"] == sum(3 + 4 * -(-n // 8) for n in points)
+    assert counters["language_prompt_tokens"] > 50 * 8
+    assert counters["trajectory_points"] == sum(points)
+    off = np.concatenate(found.column("off_road_m").to_numpy())
+    assert (off < 20).mean() > 0.99
+    # Other trips of the shard, and batches of the decoder, change nothing.
+    few = trace(trips.slice(0, 5), activities, roads, replace(speaking, batch=1), config, run)[0]
+    assert few.num_rows == 3
+    for one, other in zip(few.to_pylist(), found.to_pylist(), strict=False):
+        a, b = (shapely.get_coordinates(shapely.from_wkb(x["geometry"])) for x in (one, other))
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    other = trace(trips, activities, roads, speaking, config, (SEED + 1, MIDNIGHT))[0]
+    assert not other.column("geometry").equals(found.column("geometry"))

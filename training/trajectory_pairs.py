@@ -1,0 +1,154 @@
+"""Questions about trips and their answers in travel patterns, as tokens (HTP 4.2, Fig. 4)."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raygen.config import Section
+from raygen.models.language import LanguageModel
+from raygen.models.trajectory_batches import trajectory_data
+from raygen.models.trajectory_codec import TrajectoryCodec, groups_of, length_tokens
+from raygen.models.trajectory_language import encode
+from raygen.models.trajectory_tokens import FORCED, Successors, Vocabulary, kinds, next_roads
+from raygen.network.graph import IntArray
+from raygen.network.node2vec import successors
+from raygen.trajectories.conditions import Conditions, question, unconditioned_question
+from raygen.trajectories.plane import PlaneRoads
+from raygen.trajectories.records import RoadTrajectories
+from raygen.trajectories.routes import routes_of
+from training.codec_task import chunks
+
+
+class PairSettings(Section):
+    """Which pairs are learned from."""
+
+    most_tokens: Annotated[int, Field(ge=32)] = 384
+    """Longest question and answer together; longer pairs are left out."""
+
+    pairs: Annotated[int, Field(ge=0)] = 0
+    """Pairs at most; 0 takes all."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Questions and answers as tokens."""
+
+    questions: list[IntArray]
+    answers: list[IntArray]
+
+    words: Vocabulary
+    own: int
+    """Words of the language model itself."""
+    follows: Successors | None = None
+    """What may follow a segment, where answers begin with a route (HTP+)."""
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.questions)
+
+    @property
+    def size(self) -> IntArray:
+        """Tokens of each pair, (N,)."""
+        both = zip(self.questions, self.answers, strict=True)
+        return np.array([len(q) + len(a) for q, a in both], dtype=np.int64)
+
+    def take(self, rows: IntArray) -> "Pairs":
+        """Return some pairs, in the order of ``rows``."""
+        chosen = rows.tolist()
+        return replace(
+            self,
+            questions=[self.questions[row] for row in chosen],
+            answers=[self.answers[row] for row in chosen],
+        )
+
+    def batch(self, rows: IntArray) -> dict[str, Tensor]:
+        """Return pairs as ``TrajectoryLanguage`` reads them, zeros behind their ends."""
+        whole = [np.concatenate([self.questions[r], self.answers[r]]) for r in rows.tolist()]
+        most = max(len(one) for one in whole)
+        ids = np.zeros((len(whole), most), dtype=np.int64)
+        mask, kind = np.zeros_like(ids, dtype=np.bool_), np.full_like(ids, FORCED)
+        options: list[IntArray] = []
+        for row, (one, source) in enumerate(zip(whole, rows.tolist(), strict=True)):
+            said = self.answers[source] - self.own
+            ids[row, : len(one)] = one
+            mask[row, : len(one)] = True
+            kind[row, len(self.questions[source]) : len(one)] = kinds(self.words, said)
+            if self.follows is not None:
+                options += next_roads(self.words, said, self.follows)
+        made = {"ids": ids, "mask": mask, "kinds": kind}
+        if options:
+            made["options"] = np.full((len(options), max(map(len, options))), -1, dtype=np.int64)
+            for row, some in enumerate(options):
+                made["options"][row, : len(some)] = some
+        return {name: torch.from_numpy(each) for name, each in made.items()}
+
+
+def pairs_of(
+    made: RoadTrajectories,
+    told: Conditions,
+    roads: PlaneRoads,
+    codec: TrajectoryCodec,
+    vocabulary: tuple[Vocabulary, LanguageModel, bool],
+) -> Pairs:
+    """Return the pairs of trajectories.
+
+    Parameters
+    ----------
+    made, told
+        Trajectories and their conditions.
+    roads
+        Their network.
+    codec
+        Says the codes.
+    vocabulary
+        The new words, the language model with its own, and whether the answer begins with the
+        route (HTP+).
+    """
+    words, language, roads_first = vocabulary
+    own = len(language.decoder.get_input_embeddings().weight)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    data = trajectory_data(made, routes_of(made, roads))
+    answers: list[IntArray] = [np.zeros(0, dtype=np.int64)] * len(made)
+    for rows in chunks(data):
+        batch = data.batch(rows)
+        with torch.no_grad():
+            codes = codec.codes(batch).numpy()
+        groups = groups_of(batch["length"]).tolist()
+        tokens = length_tokens(batch["length"]).tolist()
+        for at, row in enumerate(rows.tolist()):
+            route = made.route[made.route_first[row] : made.route_first[row + 1]]
+            first = route.astype(np.int64) if roads_first else None
+            answers[row] = own + words.answer(tokens[at], codes[at, : groups[at]], first)
+    texts = (
+        unconditioned_question(told, row) if roads_first else question(roads.network, told, row)
+        for row in range(len(made))
+    )
+    questions = [encode(language, own, words, text + " ") for text in texts]
+    follows = Successors(*successors(roads.network)) if roads_first else None
+    return Pairs(questions, answers, words, own, follows)
+
+
+def kept_pairs(pairs: Pairs, settings: PairSettings) -> Pairs:
+    """Return the pairs that are short enough, at most as many as asked for."""
+    rows = np.flatnonzero(pairs.size <= settings.most_tokens)
+    return pairs.take(rows[: settings.pairs or None])
+
+
+def joined(parts: list[Pairs]) -> Pairs:
+    """Return the pairs of some sets as one."""
+    return replace(
+        parts[0],
+        questions=[one for part in parts for one in part.questions],
+        answers=[one for part in parts for one in part.answers],
+    )
+
+
+def conditions_told(made: RoadTrajectories, roads: PlaneRoads) -> Conditions:
+    """Return the conditions of trajectories of whatever interval each has."""
+    begin, end = made.time[made.first[:-1]], made.time[made.first[1:] - 1]
+    routes = routes_of(made, roads)
+    interval = (end - begin) / (made.length - 1)
+    return Conditions(made.route_first, made.route, begin, end - begin, routes.length_m, interval)
