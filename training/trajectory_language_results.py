@@ -23,11 +23,11 @@ from raygen import checkpoints, seeds
 from raygen.config import ComputeConfig, Section, SpeakerConfig, load
 from raygen.errors import DataError
 from raygen.models.language import load_language_model
-from raygen.models.trajectory_batches import route_data, trajectory_data
+from raygen.models.trajectory_batches import conditions, route_data, tensors, trajectory_data
 from raygen.models.trajectory_codec import TrajectoryCodec
 from raygen.models.trajectory_fitted import load_speaker
 from raygen.models.trajectory_language import Said, TrajectoryLanguage
-from raygen.models.trajectory_model import decoded, load_codec
+from raygen.models.trajectory_model import NOISE, PointsOnRoutes, decoded, load_codec
 from raygen.models.trajectory_planner import LEAST_POINTS, MOST_POINTS, Patterns
 from raygen.models.trajectory_speaker import Speaker
 from raygen.models.trajectory_tokens import Vocabulary
@@ -113,21 +113,25 @@ class Spoken:
         begun = time.process_time()
         said = answers(self.speaker, told, graph)
         routes = routes_said(said, told, graph)
-        data, made = route_data(routes), said.patterns
-        rows = np.arange(len(told))
-        parts = [rows[at : at + 64] for at in range(0, len(rows), 64)]
-        found = [
-            decoded(
-                self.codec,
-                Patterns(made.length[part], made.codes[part]),
-                data.batch(part),
-                seeds.normals(_SEED, "results:offset", part, MOST_POINTS),
-            )
-            for part in parts
-        ]
+        found, parts = decoded_in_parts(self.codec, said.patterns, told, routes)
         self.said.append(said)
         self.seconds += time.process_time() - begun
         return traced(found, parts, told, routes)
+
+
+def decoded_in_parts(
+    codec: TrajectoryCodec, made: Patterns, told: Conditions, routes: RouteSet
+) -> tuple[list[PointsOnRoutes], list[IntArray]]:
+    """Return the points of patterns on routes, in batches, and the rows of each."""
+    data, rows = route_data(routes), np.arange(len(told))
+    given = conditions(told.start_s, told.travel_s, told.interval_s, routes)
+    parts = [rows[at : at + 64] for at in range(0, len(rows), 64)]
+    found: list[PointsOnRoutes] = []
+    for part in parts:
+        batch = data.batch(part) | tensors({name: each[part] for name, each in given.items()})
+        noise = seeds.normals(_SEED, "results:rest", part, NOISE)
+        found.append(decoded(codec, Patterns(made.length[part], made.codes[part]), batch, noise))
+    return found, parts
 
 
 def answers(speaker: Speaker, told: Conditions, graph: PlaneRoads) -> Said:

@@ -42,6 +42,7 @@ def trajectories(population):
             if name.startswith("trajectories")}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_any_number_of_crews_gives_the_same_bytes(base, tmp_path):
     alone = tinyrun.variant(base, tmp_path / "plain")
     tinyrun.generate_plainly(alone)
