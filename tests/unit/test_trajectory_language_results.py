@@ -1,0 +1,73 @@
+"""Tables 2 and 3 with a language model: the recipe, the tables, what counts as decodable."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raygen.config import load
+from raygen.errors import ConfigError
+from raygen.models.trajectory_language import Said
+from raygen.models.trajectory_planner import Patterns
+from raygen.models.trajectory_tokens import Vocabulary
+from raygen.results import Row
+from training.trajectory_language import TrajectoryRecipe
+from training.trajectory_language_results import (
+    PLUS,
+    WITH,
+    WITHOUT,
+    LanguageResultsRecipe,
+    decodes,
+    tables,
+)
+
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
+
+
+@pytest.mark.parametrize("name", ["trajectory", "trajectory_roads", "trajectory_paper"])
+def test_shipped_recipes_are_valid(name):
+    recipe = load(RECIPES / f"{name}.toml", TrajectoryRecipe)
+    assert recipe.model.roads_first == (name == "trajectory_roads")
+    assert recipe.model.rank == 16
+
+
+def test_the_experiments_recipe_is_valid(tmp_path):
+    recipe = load(RECIPES / "trajectory_language_results.toml", LanguageResultsRecipe)
+    assert recipe.sets == ("porto",)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("slot = 3\n")
+    with pytest.raises(ConfigError, match="did you mean 'slots'"):
+        load(wrong, LanguageResultsRecipe)
+
+
+def rows(model, value):
+    found = []
+    for preset in ("htp", "htp-corrected"):
+        for metric in ("t_dist", "g_pat", "r_pat", "g_den", "r_den", "pr_dist"):
+            found.append(
+                Row(case=f"porto: {model}", metric=f"{preset}: {metric}", value=value, floor=0.5)
+            )
+    return found
+
+
+def test_tables_hold_ours_floors_and_the_papers():
+    made = tables(rows(WITHOUT, 0.1) + rows(WITH, 0.2) + rows(PLUS, 0.3), "porto")
+    assert [one.title.split(",")[0] for one in made] == ["Table 2", "Table 2", "Table 3", "Table 3"]
+    second, third = made[0], made[2]
+    assert second.rows[0] == ["*real against real*", "0.50000", "0.50000", "0.50000"]
+    assert second.rows[1][:2] == [WITHOUT, "0.10000"]
+    assert second.rows[-1] == ["paper: HTP", "0.00020", "0.83019", "0.92683"]
+    assert [line[0] for line in third.rows[1:3]] == [WITH, PLUS]
+    assert not any(line[0].startswith("paper") for line in made[1].rows)
+    without_plus = tables(rows(WITH, 0.2), "porto")[2]
+    assert [line[0] for line in without_plus.rows[:2]] == ["*real against real*", WITH]
+
+
+def test_what_counts_as_an_answer_that_decodes():
+    words = Vocabulary(3, (2, 4))
+    codes = np.zeros((4, 3, 2), dtype=np.int64)
+    codes[1, 2, 0] = 2  # no such code
+    length = np.array([24, 24, 19, 20])
+    codes[3, 2] = 1, 3
+    said = Said(Patterns(length, codes), [[]] * 4, 0, 0, 0.0, 0.0)
+    assert decodes(said, words) == 0.5
