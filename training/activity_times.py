@@ -1,4 +1,7 @@
-"""Make the temporal likelihoods of activity inference: ``python -m training.activity_times``.
+"""Make the temporal likelihoods of activity inference.
+
+    raygen generate training/recipes/inference.toml --seed 11 --agents 2000 --output POPULATION
+    python -m training.activity_times POPULATION
 
 Writes ``raygen/inference/temporal.json`` from the train split of the travel survey: the start hour
 and duration of every stop (observed) with the types that ``raygen.survey.expand`` draws for it
@@ -6,30 +9,43 @@ and duration of every stop (observed) with the types that ``raygen.survey.expand
 stay over night lasts from the day's last arrival to its first leaving (assumed: tomorrow is as
 today). Counts are smoothed over neighbouring hours and durations, and mixed with the product
 of the type's two marginals and with a flat one, so that rare types have no empty cell.
+
+The survey does not know who takes whom along. Escorts' stops (``pickup_drop``) are therefore those
+of generated people whose households' days are fitted to each other (synthesised; their minutes by
+the youngest child at home are near time use, docs/results/households.md): how many of all stays
+they are, when they begin and how long they last.
 """
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from raygen.city import open_city
+from raygen.errors import DataError
+from raygen.inference.pois import city_index
 from raygen.inference.temporal import (
     DAY_KINDS,
     DURATIONS,
     FILE,
     HOURS,
     PROFILE_CLASSES,
+    day_kind,
     duration_class,
 )
 from raygen.survey import Survey
-from raygen.taxonomy import ACTIVITY_TYPES, HOME, SCHOOL, SLOT_S, SLOTS, WORK
+from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, HOME, SCHOOL, SLOT_S, SLOTS, WORK
 from training.chain_data import ChainData, DataSection, load_chains, people
+from training.inference_truth import Truth, read_truth
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_DRAWS, _SEED = 16, 0
+PICKUP = ACTIVITY_TYPES.index("pickup_drop")
+
+_DRAWS, _SEED, _DAYS = 16, 0, 7
 _PSEUDO_STOPS = 30.0  # weight of the product of the marginals, in stops
 _FLAT = 0.01  # share of the flat distribution
 _HOUR_KERNEL, _DURATION_KERNEL = (0.25, 0.5, 0.25), (0.15, 0.7, 0.15)
@@ -108,20 +124,49 @@ def profiles(data: ChainData) -> tuple[IntArray, FloatArray]:
     return distinct, shares / shares.sum(axis=1, keepdims=True)
 
 
+def escort_tables(truth: Truth) -> tuple[FloatArray, FloatArray]:
+    """Return the share of escorts' stops by kind of day, (2,), and P(S, d | escort), (2, H, D).
+
+    Raises
+    ------
+    DataError
+        If nobody escorts on a kind of day.
+    """
+    stays = truth.stays
+    hour, length = stays.start_s % DAY_S // 3600, duration_class(stays.end_s - stays.start_s)
+    kind, escorts = day_kind(stays.start_s), truth.kind == PICKUP
+    counts = np.zeros((DAY_KINDS, HOURS, DURATIONS))
+    np.add.at(counts, (kind[escorts], hour[escorts], length[escorts]), 1.0)
+    found = counts.sum(axis=(1, 2))
+    if (found == 0).any():
+        msg = "population: needs escorts on weekdays and at weekends, got "
+        raise DataError(msg + f"{found.astype(int).tolist()}")
+    return found / np.bincount(kind, minlength=DAY_KINDS), _smooth(counts)
+
+
 def main() -> None:
-    """Read the surveys and write the file."""
+    """Read the surveys and a population, and write the file."""
+    if len(sys.argv) != 2:  # noqa: PLR2004 - the population alone
+        sys.exit("usage: python -m training.activity_times POPULATION")
+    city = open_city("los_angeles")
+    truth = read_truth(Path(sys.argv[1]), city_index(Path(city.path), city.crs), _DAYS)
+    share, times = escort_tables(truth)
     section = DataSection(draws=_DRAWS)
     data = load_chains(section, _SEED)
     found = [likelihood(data.survey, weight, chains) for weight, chains in stop_weights(data)]
+    for kind, (prior, table) in enumerate(found):
+        prior *= (1 - share[kind]) / (1 - prior[PICKUP])
+        prior[PICKUP], table[PICKUP] = share[kind], times[kind]
     people_of, shares = profiles(data)
     if len(found) != DAY_KINDS or any(prior[HOME] == 0 for prior, _ in found):
         msg = "activity times: the survey has no home stays"
         raise ValueError(msg)
     content = {
-        "command": "python -m training.activity_times",
+        "command": "python -m training.activity_times POPULATION",
         "sources": {
             "start hours and durations": "czechia_hts, train split: observed",
             "types within a purpose": "czechia_hts by time use of atus: calibrated",
+            "escorts' stops": "2,000 generated people of los_angeles, 7 days, seed 11: synthesised",
             "weekends": "weekday survey weighted to weekend time use of atus: calibrated",
             "profiles": "czechia_hts, train split, persons who travelled: observed",
         },

@@ -35,6 +35,10 @@ from raygen.taxonomy import ACTIVITY_TYPES, HOME
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+ESCORTS_AT_HOMES = 0.19
+"""Share of escorts' stops at other people's homes, where ``AT_HOMES`` has the children whom they
+take there; of the stops of 2,000 generated people of Los Angeles County (seed 11), synthesised."""
+
 _CELL_M = 500.0
 _BATCH = 16_384  # points that are looked up at once
 
@@ -112,7 +116,7 @@ def city_index(city: Path, crs: str) -> PoiIndex:
 def covered(index: PoiIndex, config: InferenceConfig) -> FloatArray:
     """Return c_T, shape (15,): how often a place visited for a type is one of the POIs."""
     share = np.full(len(ACTIVITY_TYPES), config.completeness)
-    for word, at_homes in AT_HOMES.items():
+    for word, at_homes in (*AT_HOMES.items(), ("pickup_drop", ESCORTS_AT_HOMES)):
         share[ACTIVITY_TYPES.index(word)] *= 1 - at_homes
     share[HOME] = config.home_pois
     share[index.mass <= 0] = 0.0
