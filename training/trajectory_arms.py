@@ -151,8 +151,9 @@ def _fit(arm: Arm, settings: ArmSettings, seed: int, folder: Path) -> None:
         model=settings.codec.model_copy(update={"target": target}),
         loop=settings.codec_loop,
     )
-    task = CodecTask(recipe.model, parts, settings.batch, settings.codec_batches, seed)
-    codec.write_weights(recipe, sets, parts, fit_here(task, recipe.loop), recipe.output)
+    if not (recipe.output / "MODEL_CARD.md").is_file():  # what is written last
+        task = CodecTask(recipe.model, parts, settings.batch, settings.codec_batches, seed)
+        codec.write_weights(recipe, sets, parts, fit_here(task, recipe.loop), recipe.output)
     _fit_patterns(settings, (sets, parts), seed, folder)
 
 

@@ -97,6 +97,9 @@ class ExperimentsRecipe(Recipe):
     arms: ArmSettings = ArmSettings()
     """Table 2."""
 
+    cases: tuple[str, ...] = tuple(arm.name for arm in ARMS)
+    """Arms to measure."""
+
     codebooks: CodebookSettings = CodebookSettings()
     """Figures 9 and 10."""
 
@@ -123,6 +126,7 @@ def table_2(recipe: ExperimentsRecipe) -> list[Row]:
             arm_model(arm, recipe.arms, recipe.seed, recipe.work),
         )
         for arm in ARMS
+        if arm.name in recipe.cases
     }
     models |= {name: (where, model_of(where)) for name, where in recipe.models.items()}
     rows: list[Row] = []

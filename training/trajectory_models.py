@@ -86,14 +86,15 @@ def traced(
     for part, made in zip(order, found, strict=True):
         count[part] = made.length
     first = np.concatenate([[0], np.cumsum(count)])
-    share, offset = np.zeros(first[-1]), np.zeros(first[-1])
+    share, error = np.zeros(first[-1]), np.zeros((first[-1], 2))
     for part, made in zip(order, found, strict=True):
         inside = np.arange(made.share.shape[1]) < made.length[:, None]
         at = (first[:-1][part][:, None] + np.arange(made.share.shape[1]))[inside]
-        share[at], offset[at] = made.share[inside], made.offset[inside]
+        share[at] = made.share[inside]
+        error[at] = np.column_stack([made.offset[inside], made.ahead[inside]])
     step = np.arange(first[-1]) - np.repeat(first[:-1], count)
     clock: FloatArray = np.repeat(told.start_s, count) + np.repeat(told.interval_s, count) * step
-    return Traces(first, on_roads(routes, first, share, offset), clock)
+    return Traces(first, on_roads(routes, first, share, error), clock)
 
 
 def language(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:

@@ -26,8 +26,8 @@ from raygen.models.trajectory_rest import FASTEST, capped
 FOLDER = "trajectories"
 """Folder of the trajectory models among the weights."""
 
-NOISE = 2 * MOST_POINTS
-"""Standard normals that one trajectory takes: of its steps, then of its offsets."""
+NOISE = 3 * MOST_POINTS
+"""Standard normals that one trajectory takes: of its steps, of its errors across and ahead."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class PointsOnRoutes:
     """Place on the route, 0 to 1, as ``RouteSet.places`` reads it; (B, N)."""
     offset: npt.NDArray[np.float64]
     """Metres to the left of it, (B, N)."""
+    ahead: npt.NDArray[np.float64]
+    """Metres by which the GPS is ahead of it, (B, N)."""
     length: npt.NDArray[np.int64]
     """Points, (B,)."""
 
@@ -90,6 +92,9 @@ def decoded(
 ) -> PointsOnRoutes:
     """Return the points that patterns stand for on their routes.
 
+    Observed places never fall, so the codes know nothing of the GPS' error along the road: it is
+    drawn as what is left of that across (assumed: an error has no direction).
+
     Parameters
     ----------
     codec
@@ -113,9 +118,13 @@ def decoded(
     free_s = (batch["route_s"] / length).double().cpu().numpy()
     step = capped(step, FASTEST * batch["interval_s"].double().cpu().numpy() / free_s)
     share = np.where(there, np.cumsum(step, axis=1) / even, 1.0)
-    drawn = codec.left.drawn_offsets(noise[:, MOST_POINTS : MOST_POINTS + most])
-    offset = found.offset.double().cpu().numpy() + drawn
-    return PointsOnRoutes(np.minimum(share, 1.0), OFFSET_M * offset, patterns.length)
+    across, ahead = (
+        codec.left.drawn_offsets(noise[:, begin : begin + most])
+        for begin in (MOST_POINTS, 2 * MOST_POINTS)
+    )
+    offset = found.offset.double().cpu().numpy() + across
+    share = np.minimum(share, 1.0)
+    return PointsOnRoutes(share, OFFSET_M * offset, OFFSET_M * ahead, patterns.length)
 
 
 def load_codec(folder: Path) -> tuple[TrajectoryCodec, str]:

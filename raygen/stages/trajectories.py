@@ -134,15 +134,16 @@ def _points(
     """Have patterns said and decoded, and set the points on the routes."""
     count, routes = asked.points, asked.routes
     first = np.concatenate([[0], np.cumsum(count)])
-    share, offset = np.zeros(first[-1]), np.zeros(first[-1])
+    share, error = np.zeros(first[-1]), np.zeros((first[-1], 2))
     for each in planner.answers(asked, counters):
         part, found = each.rows, each.points
         inside = np.arange(found.share.shape[1]) < count[part][:, None]
         at = first[:-1][part][:, None] + np.arange(found.share.shape[1])
-        share[at[inside]], offset[at[inside]] = found.share[inside], found.offset[inside]
+        share[at[inside]] = found.share[inside]
+        error[at[inside]] = np.column_stack([found.offset[inside], found.ahead[inside]])
     return Made(
         first,
-        on_roads(routes, first, _between(share, first, span), offset),
+        on_roads(routes, first, _between(share, first, span), error),
         np.repeat(asked.depart_s, count)
         + np.repeat(asked.interval_s, count)
         * (np.arange(first[-1]) - np.repeat(first[:-1], count)),
@@ -160,12 +161,16 @@ def _between(share: FloatArray, first: IntArray, span: FloatArray) -> FloatArray
 
 
 def on_roads(
-    routes: RouteSet, first: IntArray, share: FloatArray, offset_m: FloatArray
+    routes: RouteSet, first: IntArray, share: FloatArray, error_m: FloatArray
 ) -> FloatArray:
-    """Return points at shares of routes and metres across them, in metres, (P, 2)."""
+    """Return points at shares of routes in metres, (P, 2).
+
+    ``error_m`` (P, 2) are metres to the left and ahead; a point stays on its segment.
+    """
     segment, percent = routes.places(first, share)
-    along = percent.astype(np.float64) * routes.roads.line_m[segment]
-    return place(routes.roads, segment, along, offset_m)
+    length = routes.roads.line_m[segment]
+    along = np.clip(percent.astype(np.float64) * length + error_m[:, 1], 0.0, length)
+    return place(routes.roads, segment, along, error_m[:, 0])
 
 
 def _table(
