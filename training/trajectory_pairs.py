@@ -13,7 +13,15 @@ from raygen.models.language import LanguageModel
 from raygen.models.trajectory_batches import trajectory_data
 from raygen.models.trajectory_codec import TrajectoryCodec, groups_of, length_tokens
 from raygen.models.trajectory_language import encode
-from raygen.models.trajectory_tokens import FORCED, Successors, Vocabulary, kinds, next_roads
+from raygen.models.trajectory_tokens import (
+    FORCED,
+    LEAST_ROADS,
+    MOST_ROADS,
+    Successors,
+    Vocabulary,
+    kinds,
+    next_roads,
+)
 from raygen.network.graph import IntArray
 from raygen.network.node2vec import successors
 from raygen.trajectories.conditions import Conditions, question, unconditioned_question
@@ -132,8 +140,12 @@ def pairs_of(
 
 
 def kept_pairs(pairs: Pairs, settings: PairSettings) -> Pairs:
-    """Return the pairs that are short enough, at most as many as asked for."""
-    rows = np.flatnonzero(pairs.size <= settings.most_tokens)
+    """Return the pairs that are short enough and may be said, at most as many as asked for."""
+    short = pairs.size <= settings.most_tokens
+    if pairs.follows is not None:
+        roads = np.array([(a - pairs.own < pairs.words.roads).sum() for a in pairs.answers])
+        short &= (roads >= LEAST_ROADS) & (roads <= MOST_ROADS)
+    rows = np.flatnonzero(short)
     return pairs.take(rows[: settings.pairs or None])
 
 

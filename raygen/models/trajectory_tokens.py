@@ -21,8 +21,8 @@ from raygen.network.graph import BoolArray, IntArray
 LAYERS = "abcdefgh"
 LENGTHS = 8
 BOUNDARIES = ("<|t_begin|>", "<|t_end|>", "<|p_begin|>", "<|p_end|>")
-MOST_ROADS = 255
-"""Segments of a route that HTP+ says, at most; it says two or more."""
+LEAST_ROADS, MOST_ROADS = 2, 255
+"""Segments of a route that HTP+ says."""
 
 _GROUP = 8
 _WORD = re.compile(r"(<road_\d+>|<[a-h]_\d+>|<t_[0-7]>|<\|[tp]_(?:begin|end)\|>)")

@@ -12,14 +12,8 @@ from raygen.models.trajectory_planner import Patterns
 from raygen.models.trajectory_tokens import Vocabulary
 from raygen.results import Row
 from training.trajectory_language import TrajectoryRecipe
-from training.trajectory_language_results import (
-    PLUS,
-    WITH,
-    WITHOUT,
-    LanguageResultsRecipe,
-    decodes,
-    tables,
-)
+from training.trajectory_language_results import LanguageResultsRecipe, tables
+from training.trajectory_language_rows import PLUS, WITH, WITHOUT, decodes
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 

@@ -22,7 +22,14 @@ from raygen.models.trajectory_tokens import (
 )
 from raygen.trajectories.routes import routes_of
 from training.trajectory_nats import Nats, of_counting, of_transformer
-from training.trajectory_pairs import Pairs, conditions_told, joined, pairs_of
+from training.trajectory_pairs import (
+    Pairs,
+    PairSettings,
+    conditions_told,
+    joined,
+    kept_pairs,
+    pairs_of,
+)
 
 WORDS = Vocabulary(4, (2, 3))
 
@@ -92,6 +99,17 @@ def test_joined_pairs_keep_their_order(tmp_path):
     assert (batch["kinds"] != FORCED).sum(dim=1).tolist() == [
         int((kinds(words, every.answers[row] - every.own) != FORCED).sum()) for row in (0, 2)
     ]
+
+
+def test_routes_of_one_road_are_no_answers_of_htp_plus(ring):
+    codes = [[0, 1], [1, 2], [1, 0]]
+    every = joined([pair(codes, 0, roads, ring) for roads in ([0], [0, 1], [2, 3, 0])])
+    kept = kept_pairs(every, PairSettings())
+    assert [len(answer) for answer in kept.answers] == [13, 14]
+    batch = kept.batch(np.arange(2))
+    assert int((batch["kinds"] == NEXT_ROAD).sum()) == len(batch["options"]) == 5
+    without = joined([pair(codes), pair(codes)])
+    assert len(kept_pairs(without, PairSettings(pairs=1))) == 1
 
 
 def test_nats_leave_routes_out_of_patterns():
