@@ -46,10 +46,19 @@ class PlannerConfig(Section):
     """How the travel planner is asked."""
 
     template: Literal[
-        "role", "group", "person", "phone", "car", "visitor", "teacher", "office_worker"
+        "role",
+        "group",
+        "person",
+        "phone",
+        "check_in",
+        "car",
+        "visitor",
+        "teacher",
+        "office_worker",
     ] = "role"
     """Who prompts say travels (UniMob, Fig. 6): the person's ``role``, their demographic ``group``,
-    or for everyone a person without a profile, a mobile phone user, a private car, or a profile."""
+    or for everyone a person without a profile, a mobile phone user, one who checks in at places, a
+    private car, or a profile."""
 
     llm: bool = True
     """Whether the language model is asked; off, the small network that was distilled from it."""

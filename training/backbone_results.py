@@ -26,7 +26,7 @@ from raygen.models.plan_net import PlannerArchitecture, PlannerNet, split
 from raygen.results import Results, Row
 from training.in_process import fit_here
 from training.plan_data import Corpus, PlannerData, read_corpus
-from training.plan_probe import probe_heads
+from training.plan_probe import fresh_head, probe_heads
 from training.plan_task import (
     GroupTargets,
     PlannerTask,
@@ -175,7 +175,8 @@ def backbone_rows(
     write_activations(path, backbone.language, architecture, corpus.codebook, names)
     tree = times_of(backbone.language)
     upper = split(backbone.language.decoder, architecture.upper_layers)[1]
-    head = probe_heads(upper, path, train, names, architecture.hidden, tree)
+    fresh = fresh_head(architecture, recipe.seed)
+    head = probe_heads(upper, path, train, names, fresh, tree)
     task = PlannerTask(
         architecture=architecture,
         seed=recipe.seed,

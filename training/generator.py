@@ -2,8 +2,9 @@
 
 Differences from the paper: diffusion steps are drawn evenly over the log signal-to-noise ratio that
 sampling visits (λ from −4 to λ_0) and not evenly over t, two thirds of which are pure noise with
-β to 0.1; M and D are blurred as a planner's are (``training.conditions``); with ``placed`` latents
-carry displacements, and in a third of the days it is not said how far out they start.
+β to 0.1; M and D are blurred as a planner's are (``training.conditions``), and of ``told`` of the
+observed days D is what the planner says (``training.told_plans``); with ``placed`` latents carry
+displacements, and in a third of the days it is not said how far out they start.
 """
 
 import itertools
@@ -19,11 +20,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raygen import checkpoints, seeds
-from raygen.config import ComputeConfig
+from raygen.config import ComputeConfig, PlannerConfig
 from raygen.mobility import Days, Regions
 from raygen.models.diffusion import LOG_SNR_FIRST, add_noise, log_snr, signal
 from raygen.models.frames import centrality, centre_of_mass, displacements, frames
 from raygen.models.generator import DiT, DiTConfig
+from raygen.models.planner import Planner, load_planner
 from raygen.models.spatial import SpatialEncoder, load_encoder
 from training.conditions import TRAINING, semantic_plan, temporal_plan
 from training.decoder import encode_days
@@ -32,6 +34,7 @@ from training.mobility_card import write_card, write_curve
 from training.mobility_data import CityDays, MobilityData, read_cities
 from training.place_decoder import padded
 from training.recipe import Recipe
+from training.told_plans import told_semantic
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -56,6 +59,9 @@ class GeneratorRecipe(Recipe):
 
     batches: Annotated[int, Field(ge=1)] = 100
     """Batches of an epoch."""
+
+    told: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the observed days whose D is what the planner of ``encoder`` says of them."""
 
 
 class GeneratorObjective(nn.Module):
@@ -98,6 +104,8 @@ class LatentDays:
     latents: FloatArray
     """Shape (N, K, W), zero beyond a day's end."""
     validation_latents: FloatArray
+    told: tuple[FloatArray, FloatArray] | None = None
+    """D̂ of the planner for training and validation days, see ``training.told_plans``."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,8 @@ class GeneratorTask:
     batch: int
     batches_per_epoch: int
     seed: int
+    told: float = 0.0
+    """Share of days whose D is the planner's, where a city has such."""
 
     def model(self) -> GeneratorObjective:
         """Return the objective."""
@@ -152,7 +162,12 @@ class GeneratorTask:
             days = held.city.validation if validation else held.city.train
             latents = held.validation_latents if validation else held.latents
             rows = pool[bucket][rng.integers(0, len(pool[bucket]), count)]
-            parts.append(conditions(held.city, days.take(rows), rng) | {"latents": latents[rows]})
+            given = conditions(held.city, days.take(rows), rng) | {"latents": latents[rows]}
+            if held.told is not None:
+                blind = (rng.random(len(rows)) < self.told)[:, None, None]
+                told = held.told[int(validation)][rows]
+                given["semantic"] = np.where(blind, told, given["semantic"])
+            parts.append(given)
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         longest = int(whole["length"].max())
         for name in ("latents", "temporal", "semantic"):
@@ -185,14 +200,22 @@ def conditions(
     }
 
 
-def latent_days(city: CityDays, encoder: SpatialEncoder, *, placed: bool) -> LatentDays:
-    """Encode a city's days, with displacements where ``placed``."""
+def latent_days(
+    city: CityDays, encoder: SpatialEncoder, *, placed: bool, planner: Planner | None = None
+) -> LatentDays:
+    """Encode a city's days, with displacements where ``placed`` and plans of a planner."""
     parts: list[FloatArray] = []
     for days in (city.train, city.validation):
         latents = padded_latents(city.regions, days, encoder)
         moves = displacements(city.regions, days.region) if placed else latents[..., :0]
         parts.append(np.concatenate([latents, moves], axis=2))
-    return LatentDays(city, *parts)
+    told = None
+    if planner is not None and city.label == "observed":
+        told = (
+            told_semantic(city.regions, city.train, planner),
+            told_semantic(city.regions, city.validation, planner),
+        )
+    return LatentDays(city, parts[0], parts[1], told)
 
 
 def start_centrality(regions: Regions, days: Days) -> FloatArray:
@@ -226,8 +249,13 @@ def train(
     shape = recipe.model.model_copy(
         update={"latent": encoder.config.latent, "encoder_digest": digest}
     )
-    held = tuple(latent_days(city, encoder, placed=shape.placed) for city in cities)
-    task = GeneratorTask(shape, held, recipe.batch, recipe.batches, recipe.seed)
+    planner = None
+    if recipe.told > 0:
+        planner = load_planner(recipe.encoder, PlannerConfig(), ComputeConfig())
+    held = tuple(
+        latent_days(city, encoder, placed=shape.placed, planner=planner) for city in cities
+    )
+    task = GeneratorTask(shape, held, recipe.batch, recipe.batches, recipe.seed, recipe.told)
     result = fit(task, recipe.loop, output, resume, address)
     tensors = {name.removeprefix("network."): value for name, value in result.tensors.items()}
     provenance = {

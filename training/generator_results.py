@@ -24,7 +24,6 @@ from raygen.models.diffusion import Sampler
 from raygen.models.generator import load_generator
 from raygen.models.place_decoder import PlaceDecoder
 from raygen.models.planner import load_planner
-from raygen.models.prompts import PHONE
 from raygen.models.spatial import load_decoder, load_encoder
 from raygen.results import PaperTable, Results, Row
 from raygen.stages.decode import decode, region_probability, semantic_plans
@@ -48,6 +47,7 @@ from training.mobility_plans import (
     oracle_plans,
     sample_latents,
     spread,
+    told_plans,
     training_plans,
     typical_plans,
 )
@@ -81,6 +81,7 @@ _PEERS = ("DensityEPR", "DITRAS", "Markov")  # the recurrent one: training.mobil
 _SLOW_STEPS, _FEW_DAYS = 100, 100  # so many days where a sampler takes more steps
 _STAY_AT_HOME = 0.2  # share of persons without a trip, about that of time use
 _OWN = "UniMob's own decoder"
+_LLM = "free, plans by the LLM"
 
 
 @dataclass(frozen=True)
@@ -150,19 +151,22 @@ def city_rows(stage: Stage, decoder: PlaceDecoder) -> list[Row]:
     city, seed, regions = stage.city, stage.seed, stage.city.regions
     found = [row for name, values in stage.peers.items() for row in _peer_rows(stage, name, values)]
     encoder = load_encoder(stage.weights, ComputeConfig())[0]
-    own = PlaceFit(placed=False, rank=0, remember=False, noise=0.6)
-    plain = fit_places((regions, city.train), encoder, seed, own)
+    alone = PlaceFit(placed=False, rank=0, remember=False, noise=0.6)
+    plain = fit_places((regions, city.train), encoder, seed, alone)
     planner = load_planner(stage.weights, PlannerConfig(), ComputeConfig())
     generator = load_generator(stage.weights, GeneratorConfig(), ComputeConfig())
     real = encode_days(regions, city.held_out, encoder)[0].numpy()
     modes = {
         "free": free_plans(city, stage.start, seed),
-        "free, plans by the LLM": llm_plans(city, stage.start, planner, ("a city", PHONE), seed),
+        _LLM: llm_plans(city, stage.start, planner, seed),
         "oracle": oracle_plans(city, stage.rows, seed),
     }
+    # Where the LLM plans, the places are drawn by a decoder fitted to what it tells of.
+    own = fit_to_generator(city, told_plans(city, planner, seed), (encoder, generator), seed)
     for mode, plans in modes.items():
         latents = sample_latents(generator, plans, regions, seed)
-        days = draw_places(decoder, latents, plans.days, regions, seed)
+        drawn_by = own if mode == _LLM else decoder
+        days = draw_places(drawn_by, latents, plans.days, regions, seed)
         found += stage.entries("raygen", expand(days), mode)
         ratio = spread(latents, plans, real)
         found.append(

@@ -6,6 +6,8 @@ Table 5    a city that the models have not seen (zero-shot: the encoder and the 
            of the days (few-shot), or all (full); with the common part of commuters of Fig. 7
 Table 6    without the temporal plan (M even; arrivals of any training day), without the semantic
            plan (D even), without both
+Planner    the language model in the place of the look-up planner, the generator fitted to what it
+           says of training days (``training.told_plans``)
 Sequences  an entry for each of the 48 slots, as the paper has it, instead of each arrival
 
 Every model of a table is trained alike and anew, for fewer steps than the shipped one. A training
@@ -18,7 +20,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -27,24 +29,27 @@ from pydantic import Field
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
-from raygen import seeds
-from raygen.config import GeneratorConfig, load
-from raygen.mobility import Days, by_slot, expand
+from raygen import checkpoints
+from raygen.config import ComputeConfig, GeneratorConfig, PlannerConfig, load
+from raygen.mobility import by_slot, expand
 from raygen.mobility_flows import common_part, flows_of, squares
 from raygen.mobility_metrics import QUANTITIES, mobility_divergences
 from raygen.models.generator import DiT, DiTConfig, Generator
+from raygen.models.planner import Planner, load_planner
 from raygen.models.spatial import SpatialConfig, SpatialEncoder
 from raygen.results import PaperTable, Results, Row
-from raygen.taxonomy import PLAN_SLOTS
 from training.generator import GeneratorTask, latent_days
 from training.in_process import fit_here
+from training.mobility_cases import Blind, Case, Table, blind_plans, blinded, part
 from training.mobility_data import CityDays, MobilityData, read_cities
 from training.mobility_plans import (
     Plans,
     fit_to_generator,
     free_plans,
     generate_days,
+    llm_plans,
     plans_by_slot,
+    told_plans,
     training_plans,
 )
 from training.place_decoder import PlaceFit
@@ -52,11 +57,20 @@ from training.recipe import LoopConfig, Recipe
 from training.spatial import SpatialTask, standardise
 
 Clock = npt.NDArray[np.int32]
-Table = Literal["4", "5", "6", "S"]
-Blind = Literal["", "temporal", "semantic", "planner"]
 
 _SQUARE_M = 2000.0
-_LATER = {"work", "output", "shares", "targets", "tables", "decoder_steps", "sampled", "tuned"}
+_LATER = {
+    "work",
+    "output",
+    "shares",
+    "targets",
+    "tables",
+    "decoder_steps",
+    "sampled",
+    "tuned",
+    "planner",
+    "asked",
+}
 """Keys of the recipe that no training depends on."""
 
 _MEASURES = (*QUANTITIES[:5], "cpc")
@@ -101,31 +115,20 @@ class TablesRecipe(Recipe):
     few: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the days of the city in question that few-shot sees."""
 
-    tables: tuple[Table, ...] = ("4", "5", "6", "S")
-    """Tables to fill; S are sequences of slots, the slowest of all."""
+    tables: tuple[Table, ...] = ("4", "5", "6", "L", "S")
+    """Tables to fill; L is of the language model's plans, S of sequences of slots."""
+
+    planner: Path = checkpoints.SHIPPED
+    """Directory of weights that holds the planner of table L."""
+
+    asked: PlannerConfig = PlannerConfig()
+    """How it is asked."""
 
     tuned: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Share of its days that the light decoder is fitted to, in zero- and few-shot."""
 
     work: Path = Path("runs/mobility-experiments")
     """Folder of the trainings that are done."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One training."""
-
-    table: str
-    name: str
-    share: float = 1.0
-    """Of every city's training days."""
-    held_back: str = ""
-    """City of which the models see ``seen`` of the days alone."""
-    seen: float = 1.0
-    blind: Blind = ""
-    """Plan that neither training nor sampling sees."""
-    slots: bool = False
-    """Whether a sequence has an entry for each slot."""
 
 
 def cases(recipe: TablesRecipe) -> list[Case]:
@@ -137,14 +140,9 @@ def cases(recipe: TablesRecipe) -> list[Case]:
         found.append(Case("5", "few", held_back=city, seen=recipe.few))
     words: tuple[Blind, ...] = ("temporal", "semantic", "planner")
     found += [Case("6", f"w/o {word}", blind=word) for word in words]
+    found.append(Case("L", "language model", told=True))
     found.append(Case("S", "slots", slots=True))
     return [case for case in found if not case.table or case.table in recipe.tables]
-
-
-def part(days: Days, share: float, seed: int) -> Days:
-    """Return a share of the days, drawn once for a seed: a smaller share is part of a larger."""
-    order = seeds.stream(seed, "tables-share").permutation(len(days.region))
-    return days.take(np.sort(order[: max(1, round(share * len(order)))]))
 
 
 def seen_cities(cities: list[CityDays], case: Case, seed: int) -> list[CityDays]:
@@ -167,7 +165,7 @@ class BlindTask(GeneratorTask):
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, torch.Tensor]]:
         """Yield a worker's batches, their plans made even."""
         for batch in super().batches(epoch, rank, world):
-            yield batch | _blinded(batch["temporal"], batch["semantic"], self.blind)
+            yield batch | blinded(batch["temporal"], batch["semantic"], self.blind)
 
 
 def trained(
@@ -197,12 +195,13 @@ def trained(
         update={"latent": recipe.spatial.latent, "max_arrivals": longest}
     )
     network = DiT(shape)
-    path = _path(
-        recipe, "generator", [case.held_back, case.seen, case.share, case.blind, case.slots]
-    )
+    parts: list[object] = [case.held_back, case.seen, case.share, case.blind, case.slots]
+    planner = _planner(recipe) if case.told else None
+    path = _path(recipe, "generator", parts if planner is None else [*parts, planner.digest])
     if not path.is_file():
-        held = tuple(latent_days(city, encoder, placed=shape.placed) for city in seen)
-        task = BlindTask(shape, held, recipe.batch, recipe.batches, recipe.seed, case.blind)
+        held = tuple(latent_days(c, encoder, placed=shape.placed, planner=planner) for c in seen)
+        told = float(case.told)
+        task = BlindTask(shape, held, recipe.batch, recipe.batches, recipe.seed, told, case.blind)
         found = fit_here(task, recipe.loop).tensors
         save_file({name.removeprefix("network."): value for name, value in found.items()}, path)
     network.load_state_dict(load_file(path))
@@ -224,13 +223,18 @@ def measure(
     tuned = replace(city, train=few)
     if case.slots:
         tuned = _slotted(tuned)
+    planner = _planner(recipe) if case.told else None
     own = training_plans(tuned, recipe.seed)
-    told = _blinded(torch.from_numpy(own.temporal), torch.from_numpy(own.semantic), case.blind)
+    if planner is not None:
+        own = told_plans(tuned, planner, recipe.seed)
+    told = blinded(torch.from_numpy(own.temporal), torch.from_numpy(own.semantic), case.blind)
     own = Plans(own.days, told["temporal"].numpy(), told["semantic"].numpy())
     decoder = fit_to_generator(tuned, own, models, recipe.seed, how)
     rows = np.resize(np.arange(len(city.held_out.region)), recipe.sampled)
     start = city.held_out.region[rows, 0]
     plans = free_plans(known, start, recipe.seed)
+    if planner is not None:
+        plans = llm_plans(city, start, planner, recipe.seed)
     plans = blind_plans(plans, known, case.blind, recipe.seed)
     plans = plans_by_slot(plans) if case.slots else plans
     days = expand(generate_days(models[1], decoder, plans, city.regions, recipe.seed))
@@ -251,34 +255,15 @@ def measured(
 ) -> dict[str, float]:
     """Return ``measure``, from ``work`` where it is done."""
     later = [recipe.decoder_steps, recipe.sampled, recipe.tuned]
-    path = _path(recipe, "figures", [city.regions.name, *astuple(case), *later])
+    parts: list[object] = [city.regions.name, *astuple(case)[:-1], *later]
+    if case.told:
+        parts.append(_planner(recipe).digest)
+    path = _path(recipe, "figures", parts)
     path = path.with_suffix(".json")
     if not path.is_file():
         path.write_text(json.dumps(measure(recipe, city, case, models)), encoding="utf-8")
     values: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     return values
-
-
-def blind_plans(plans: Plans, city: CityDays, blind: Blind, seed: int) -> Plans:
-    """Return plans without what a case does not see.
-
-    Without the temporal plan a day arrives when any training day does, whatever its start region;
-    its kinds of places stay in their order, the last again where there are too few.
-    """
-    temporal, semantic = plans.temporal, plans.semantic
-    days = plans.days
-    if blind in ("temporal", "planner"):
-        rng = seeds.stream(seed, "tables-blind")
-        other = city.train.slot[rng.integers(0, len(city.train.slot), len(days.slot))]
-        last = np.minimum(np.arange(other.shape[1]), days.length[:, None] - 1)
-        semantic = np.take_along_axis(semantic, last[:, :, None], axis=1)
-        region = np.where(other >= 0, days.region[:, :1], -1).astype(np.int32)
-        days = replace(days, slot=other, region=region)
-        held = (other >= 0)[:, :, None]
-        temporal = np.broadcast_to(np.float32(1 / PLAN_SLOTS), temporal.shape) * held
-        semantic = semantic * held
-    told = _blinded(torch.from_numpy(temporal), torch.from_numpy(semantic), blind)
-    return Plans(days, *(told[name].numpy() for name in ("temporal", "semantic")))
 
 
 def rows_of(
@@ -312,7 +297,7 @@ def paper_tables(
     """Return Tables 4, 5 and 6 in the paper's form."""
     whole = cases(recipe)[0]
     title = {"4": "less data", "5": "an unseen city", "6": "without parts of the plan"}
-    title |= {"S": "an entry for each slot, not each arrival"}
+    title |= {"L": "plans by the language model", "S": "an entry for each slot, not each arrival"}
     tables: list[PaperTable] = []
     for number in recipe.tables:
         words = title[number]
@@ -336,21 +321,11 @@ def _common(real: Clock, days: Clock, xy: npt.NDArray[np.float64]) -> float:
 
 
 def _named(table: str) -> str:
-    return "sequences" if table == "S" else f"Table {table}"
+    return {"S": "sequences", "L": "planner"}.get(table, f"Table {table}")
 
 
-def _blinded(
-    temporal: torch.Tensor, semantic: torch.Tensor, blind: Blind
-) -> dict[str, torch.Tensor]:
-    """Return plans made even where they are hidden; where there is no entry they stay zero."""
-    if blind in ("temporal", "planner"):
-        temporal = (temporal.sum(dim=2, keepdim=True) > 0) / torch.full_like(temporal, PLAN_SLOTS)
-    if blind in ("semantic", "planner"):
-        held = semantic.sum(dim=2, keepdim=True) > 0
-        even = held / torch.full_like(semantic, semantic.shape[2])
-        # The start region is known, and is no part of the plan.
-        semantic = torch.cat([semantic[:, :1], even[:, 1:]], dim=1)
-    return {"temporal": temporal, "semantic": semantic}
+def _planner(recipe: TablesRecipe) -> Planner:
+    return load_planner(recipe.planner, recipe.asked, ComputeConfig())
 
 
 def _path(recipe: TablesRecipe, kind: str, parts: list[object]) -> Path:
@@ -384,7 +359,8 @@ def main(arguments: list[str]) -> None:
         notes=[
             f"Each model: {recipe.loop.epochs * recipe.batches} steps of {recipe.batch} days; the "
             "shipped one takes more.",
-            "Plans by the look-up planner from the start regions of held-out days; in zero- and "
+            "Plans by the look-up planner (but for the table of the language model) from the start "
+            "regions of held-out days; in zero- and "
             "few-shot it knows as many days of the city as the models, or the light decoder's.",
             "Floor: training days against held-out ones.",
         ],

@@ -29,6 +29,7 @@ from training.conditions import ORACLE, semantic_plan, temporal_plan
 from training.generator import start_centrality
 from training.mobility_data import CityDays
 from training.place_decoder import PlaceFit, fit_places
+from training.told_plans import CITY, told_semantic, traveller
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -64,6 +65,14 @@ def training_plans(city: CityDays, seed: int) -> Plans:
     return exact_plans(city, city.train, seeds.stream(seed, "places-plans"))
 
 
+def told_plans(city: CityDays, planner: Planner, seed: int) -> Plans:
+    """Return the training days' plans as the language model tells them from the entries before."""
+    days = city.train
+    rng = seeds.stream(seed, "places-told")
+    semantic = told_semantic(city.regions, days, planner)
+    return Plans(days, temporal_plan(days, ORACLE, rng), semantic)
+
+
 def exact_plans(city: CityDays, days: Days, rng: np.random.Generator) -> Plans:
     """Return the exact plans of days of a city."""
     semantic = semantic_plan(days, city.regions.poi, city.typical_of(days), ORACLE, rng)
@@ -97,7 +106,6 @@ def llm_plans(
     city: CityDays,
     start: npt.NDArray[np.int32],
     planner: Planner,
-    asked: tuple[str, int],
     seed: int,
 ) -> Plans:
     """Return plans of the language model by Algorithm 1, its arrivals sampled.
@@ -110,20 +118,18 @@ def llm_plans(
         Start regions, shape (N,).
     planner
         Answers plan states.
-    asked
-        Name of the city and role, as the prompts have them.
     seed
         Root of the draws.
     """
     rng = seeds.stream(seed, "results-llm")
     entries, begins = city.train.region.shape[1], city.train.begins
     given = (
-        np.full(len(start), asked[1]),
+        np.full(len(start), traveller(city.regions.name)),
         np.full(len(start), begins),
         city.regions.poi[start],
     )
     uniform = rng.random((len(start), PLAN_SLOTS + 1))
-    found = plan_recursive(planner, asked[0], given, PLAN_SLOTS - 1, uniform)
+    found = plan_recursive(planner, CITY, given, PLAN_SLOTS - 1, uniform)
     steps = min(entries - 1, found.slots.shape[1])
     slot = np.full((len(start), entries), -1, dtype=np.int64)
     slot[:, 0] = 0

@@ -239,7 +239,7 @@ def main(arguments: list[str]) -> None:
     if unknown:
         msg = f"{arguments[0]}: added: must be of {drawn}, got {sorted(unknown)}"
         raise ConfigError(msg)
-    command = f"python -m training.mobility_results {arguments[0]}"
+    command = f"python -m training.mobility_results {' '.join(arguments)}"
     how = Drawing(
         weights=recipe.weights,
         keep=recipe.keep,

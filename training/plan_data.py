@@ -7,11 +7,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from raygen import foursquare
 from raygen.config import Section
 from raygen.geolife import read_mobility
+from raygen.mobility import Days
 from raygen.models import codebook
 from raygen.models.codebook import Codebook, FloatArray
-from raygen.models.prompts import PERSON
+from raygen.models.prompts import CHECK_IN, PERSON, PHONE
 from raygen.survey import read_survey
 from raygen.taxonomy import PLAN_SLOTS
 from training.plan_places import code_shares, places
@@ -31,6 +33,12 @@ class PlannerData(Section):
     phone_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Weight of the phone days beside the survey's 1."""
 
+    check_in: Path | None = None
+    """File of New York's check-ins, or its folder (``raygen.foursquare``)."""
+
+    check_in_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Weight of the check-ins beside the survey's 1."""
+
     cities: tuple[str, ...] = ("a city",)
     """Cities that the survey's prompts name in turn. Plans of one survey are alike whatever the
     name, and a planner that saw few names hangs on them: one name for all is the remedy."""
@@ -39,7 +47,7 @@ class PlannerData(Section):
     """Cities that the prompts of one place name."""
 
     phone_city: str = "a city"
-    """City that the phone template names."""
+    """City that the phone templates name."""
 
     emphasis: Emphasis = Emphasis()
     """Weights of the travellers that are not roles."""
@@ -61,7 +69,8 @@ class Corpus:
     train: States
     validation: States
     floor_parts: tuple[States, States]
-    """Validation and test persons of the survey; even and odd validation days of the phones."""
+    """Validation and test persons of the survey and of the check-ins; even and odd validation days
+    of the phones."""
     counts: dict[str, int]
     """Pairs by source."""
 
@@ -85,44 +94,78 @@ def read_corpus(data: PlannerData, codes: int, seed: int) -> Corpus:
     """
     survey = read_survey(data.survey)
     members = survey_travellers(survey, data.survey)
-    regions, days, days_held = read_mobility(data.phone, PLAN_SLOTS)
+    phones = observed_days(data)
+    regions = [source.poi for source in phones]
     drawn = places(seed)
-    poi = regions.poi.astype(np.float64)
-    samples = np.concatenate([drawn.ensemble, drawn.of_purpose.reshape(-1, poi.shape[1]), poi])
+    samples = np.concatenate([drawn.ensemble, drawn.of_purpose.reshape(-1, 14), *regions])
     left_out = np.arange(len(samples)) % 10 == 0
     book = codebook.fit(samples[~left_out], codes, seed)
     shares = code_shares(drawn.of_purpose, book)
-    code = book.nearest(poi)
-    survey_parts = {
-        split: survey_states(survey, members, split, shares, drawn.mean)
-        for split in ("train", "validation", "test")
+    parts = {
+        "train": survey_states(survey, members, "train", shares, drawn.mean),
+        "validation": survey_states(survey, members, "validation", shares, drawn.mean),
+        "test": survey_states(survey, members, "test", shares, drawn.mean),
     }
-    even = np.arange(len(days_held.region)) % 2 == 0
-    phone_parts = {
-        name: phone_states(part, poi, code, codes)
-        for name, part in {
-            "train": days,
-            "validation": days_held,
-            "even": days_held.take(np.flatnonzero(even)),
-            "odd": days_held.take(np.flatnonzero(~even)),
-        }.items()
+    everyone = {name: float(part.weight[PERSON].sum()) for name, part in parts.items()}
+    parts["one"] = parts["validation"]
+    parts["other"] = parts.pop("test")
+    everyone |= {"one": everyone["validation"], "other": everyone.pop("test")}
+    counts = {
+        "survey persons": members.shape[1],
+        "survey pairs": members.shape[1] + len(survey.purpose),
     }
-
-    def joined(one: str, other: str) -> States:
-        ours, theirs = survey_parts[one], phone_parts[other]
-        everyone = ours.weight[PERSON].sum()
-        return ours + theirs.scaled(data.phone_share * everyone / theirs.weight.sum())
-
+    for source in phones:
+        code = book.nearest(source.poi)
+        for name, days in source.parts.items():
+            states = phone_states(days, source.poi, code, codes, source.traveller)
+            share = source.share * everyone[name] / states.weight.sum()
+            parts[name] = parts[name] + states.scaled(share)
+        counts[f"{source.name} days"] = len(source.parts["train"].region)
     return Corpus(
         codebook=book,
         code_error=book.error(samples[left_out]),
-        train=joined("train", "train"),
-        validation=joined("validation", "validation"),
-        floor_parts=(joined("validation", "even"), joined("test", "odd")),
-        counts={
-            "survey persons": members.shape[1],
-            "survey pairs": members.shape[1] + len(survey.purpose),
-            "phone days": len(days.region),
-            "phone pairs": round(phone_parts["train"].weight.sum()),
-        },
+        train=parts["train"],
+        validation=parts["validation"],
+        floor_parts=(parts["one"], parts["other"]),
+        counts=counts,
     )
+
+
+@dataclass(frozen=True)
+class ObservedDays:
+    """Days of phones or check-ins."""
+
+    name: str
+    traveller: int
+    poi: FloatArray
+    """POI distributions of the regions, shape (R, 14)."""
+    parts: dict[str, Days]
+    """``train``, ``validation``, and two parts that no model was fitted to: ``one``, ``other``."""
+    share: float
+    """Weight beside the survey's 1."""
+
+
+def observed_days(data: PlannerData) -> list[ObservedDays]:
+    """Read the phone days and, where given, the check-ins.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or malformed.
+    """
+    regions, train, held = read_mobility(data.phone, PLAN_SLOTS)
+    even = np.arange(len(held.region)) % 2 == 0
+    parts = {
+        "train": train,
+        "validation": held,
+        "one": held.take(np.flatnonzero(even)),
+        "other": held.take(np.flatnonzero(~even)),
+    }
+    poi = regions.poi.astype(np.float64)
+    found = [ObservedDays("phone", PHONE, poi, parts, data.phone_share)]
+    if data.check_in is not None:
+        regions, train, held, test = foursquare.read_mobility(data.check_in, PLAN_SLOTS)
+        parts = {"train": train, "validation": held, "one": held, "other": test}
+        poi = regions.poi.astype(np.float64)
+        found.append(ObservedDays("check-in", CHECK_IN, poi, parts, data.check_in_share))
+    return found

@@ -1,6 +1,6 @@
 """The heads on the frozen language model: where the fine-tuning starts.
 
-A linear probe first, then everything together: fitted so, the heads' random start cannot distort
+A probe first, then everything together: fitted so, the heads' random start cannot distort
 what the language model knows (Kumar et al., "Fine-tuning can distort pretrained features and
 underperform out-of-distribution", ICLR 2022, arXiv:2202.10054). The frozen hidden states are
 computed once; a few hundred full-batch steps take seconds.
@@ -13,14 +13,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from raygen.models.plan_net import OutputLayer, divergence
+from raygen import seeds
+from raygen.models.plan_net import OutputLayer, PlannerArchitecture, divergence
 from raygen.models.plan_tree import TimeTree, grow, leaves
 from raygen.taxonomy import PLAN_SLOTS
 from training.plan_task import FloatArray, Group, GroupTargets, place_batch
 
 _STEPS = 300
-_RATE = 1e-2
-_RIDGE = 1e-3
+_RATE, _RIDGE = 1e-2, 1e-3
+_INNER_RATE, _INNER_RIDGE = 3e-3, 1e-4  # with a hidden layer
 _LEAST_DEVIATION = 1e-3
 
 
@@ -29,9 +30,9 @@ def probe_heads(
     activations: Path,
     targets: GroupTargets,
     names: dict[Group, tuple[str, ...]],
-    hidden: int,
+    head: OutputLayer,
     tree: TimeTree,
-) -> tuple[FloatArray, FloatArray]:
+) -> dict[str, FloatArray]:
     """Fit the heads to the hidden states of the language model as it is.
 
     Parameters
@@ -44,23 +45,35 @@ def probe_heads(
         Places and what followed there.
     names
         Cities that a place's prompts name: as many inputs with the same targets.
-    hidden
-        Width of the hidden state, H.
+    head
+        Heads at their start (``fresh_head``); fitted in place.
     tree
         Of the departure times.
 
     Returns
     -------
-    weight, bias
-        Of ``OutputLayer.linear``: shapes (110, H) and (110,).
+    state
+        State of the fitted heads.
     """
     states_NH, place = _hidden_states(upper, activations, targets, names, tree)
     mean_H = states_NH.mean(dim=0)
     deviation_H = states_NH.std(dim=0).clamp(min=_LEAST_DEVIATION)
-    head = _fit((states_NH - mean_H) / deviation_H, place, targets, OutputLayer(hidden))
-    weight = head.linear.weight.detach() / deviation_H
-    bias = head.linear.bias.detach() - weight @ mean_H
-    return weight.numpy(), bias.numpy()
+    _fit((states_NH - mean_H) / deviation_H, place, targets, head)
+    # The standardisation becomes a part of the first layer.
+    first = head.linear if head.inner is None else head.inner
+    first.weight.data /= deviation_H
+    first.bias.data -= first.weight.data @ mean_H
+    return {name: value.numpy() for name, value in head.state_dict().items()}
+
+
+def fresh_head(architecture: PlannerArchitecture, seed: int) -> OutputLayer:
+    """Return heads before any training: uniform answers, a hidden layer drawn from the seed."""
+    head = OutputLayer(architecture.hidden, architecture.head_width)
+    if head.inner is not None:
+        draw = seeds.stream(seed, "planner-head").normal(size=head.inner.weight.shape)
+        head.inner.weight.data.copy_(torch.from_numpy(draw * architecture.hidden**-0.5))
+        nn.init.zeros_(head.inner.bias)
+    return head
 
 
 @torch.no_grad()
@@ -83,20 +96,23 @@ def _hidden_states(
     return torch.cat(states), torch.tensor(places)
 
 
-def _fit(inputs_NH: Tensor, place: Tensor, targets: GroupTargets, head: OutputLayer) -> OutputLayer:
+def _fit(inputs_NH: Tensor, place: Tensor, targets: GroupTargets, head: OutputLayer) -> None:
     slot_N = torch.arange(PLAN_SLOTS).repeat(len(place))
     time_NM = torch.from_numpy(targets.time)[place].flatten(0, 1)
     poi_ND = torch.from_numpy(targets.poi)[place].flatten(0, 1)
     prompts = place.bincount()[place]
     mass = torch.from_numpy(targets.weight * targets.mass[:, None])[place] / prompts[:, None]
     weight_N = mass.flatten()
-    optimiser = torch.optim.Adam(head.parameters(), lr=_RATE)
+    linear = head.inner is None
+    rate, weight = (_RATE, _RIDGE) if linear else (_INNER_RATE, _INNER_RIDGE)
+    matrices = [value for value in head.parameters() if value.dim() > 1]
+    optimiser = torch.optim.Adam(head.parameters(), lr=rate)
     for step in range(_STEPS):
         for group in optimiser.param_groups:
-            group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / _STEPS))
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / _STEPS))
         time, poi = head(inputs_NH, slot_N)
         loss = (weight_N * (divergence(time, time_NM) + divergence(poi, poi_ND))).sum()
         optimiser.zero_grad()
-        (loss + _RIDGE * head.linear.weight.square().sum()).backward()
+        ridge = torch.stack([value.square().sum() for value in matrices]).sum()
+        (loss + weight * ridge).backward()
         optimiser.step()
-    return head

@@ -7,8 +7,8 @@ knows when a day is over. Equal states are one training example: the distributio
 and the mean POI distribution, with the pairs' weight.
 
 Sources: the survey (``raygen.survey``: purposes; who travels by ``training.plan_travellers``; POIs
-by ``training.plan_places``: synthesised) and Beijing's phone days (``raygen.geolife``: slots
-observed, by Beijing's clock; POIs calibrated).
+by ``training.plan_places``: synthesised), Beijing's phone days (``raygen.geolife``: slots
+observed, by Beijing's clock; POIs calibrated) and New York's check-ins (``raygen.foursquare``).
 """
 
 from dataclasses import dataclass
@@ -162,32 +162,37 @@ def survey_states(
     return States(weight=slots.sum(axis=3), slots=slots, categories=categories)
 
 
-def phone_states(days: Days, poi: FloatArray, code: IntArray, count: int) -> States:
-    """Count the pairs of observed days under the mobile phone template.
+def phone_states(
+    days: Days, poi: FloatArray, code: IntArray, count: int, traveller: int = PHONE
+) -> States:
+    """Count the pairs of observed days under a phone template.
+
+    After the last arrival comes tomorrow's first, taken from the same day; of a day with one
+    arrival, and of a day with none, it comes a day later: in the slot of departure itself.
 
     Parameters
     ----------
     days
-        Person-days; those without two arrivals tell nothing of the next and are left out.
+        Person-days.
     poi
         POI distributions of the regions, shape (R, 14).
     code
         Code of each region, shape (R,).
     count
         Codes of the codebook, K.
+    traveller
+        ``PHONE`` or ``CHECK_IN``.
     """
     length = days.length
-    rows = np.flatnonzero(length > 2)  # noqa: PLR2004 - the start and two arrivals
-    entry = np.arange(days.region.shape[1])
-    row, column = np.nonzero(entry[None, :] < length[rows, None])
-    row = rows[row]
-    following = np.where(column + 1 < length[row], column + 1, 1)
+    row, column = np.nonzero(np.arange(days.region.shape[1]) < length[:, None])
+    first = np.minimum(1, length[row] - 1)
+    following = np.where(column + 1 < length[row], column + 1, first)
     region = days.region[row, column]
     slot = days.clock[row, column].astype(np.int64)
     shape = (len(TRAVELLERS), count, PLAN_SLOTS)
     slots = np.zeros((*shape, PLAN_SLOTS))
     categories = np.zeros((*shape, len(POI_CATEGORIES)))
-    state = (np.full(len(row), PHONE), code[region], slot)
+    state = (np.full(len(row), traveller), code[region], slot)
     np.add.at(slots, (*state, days.clock[row, following].astype(np.int64)), 1.0)
     np.add.at(categories, state, poi[days.region[row, following]])
     return States(weight=slots.sum(axis=3), slots=slots, categories=categories)

@@ -25,7 +25,7 @@ from raygen.models.codebook import Codebook
 from raygen.models.language import LanguageModel, load_language_model
 from raygen.models.plan_net import PlannerArchitecture, PlannerNet, add_lora, extend, fork, split
 from raygen.models.plan_tree import TimeTree, grow, time_tree
-from raygen.models.prompts import PHONE
+from raygen.models.prompts import CHECK_IN, PHONE
 from raygen.taxonomy import PLAN_SLOTS
 from training.plan_states import States
 
@@ -69,8 +69,8 @@ class PlannerTask:
     """City that a validation prompt names."""
     draws: int
     """Places drawn in an epoch."""
-    head: tuple[FloatArray, FloatArray]
-    """Weight and bias that the heads start from, see ``training.plan_probe``."""
+    head: dict[str, FloatArray]
+    """State of ``OutputLayer`` that the heads start from, see ``training.plan_probe``."""
 
     def model(self) -> nn.Module:
         """Return the upper layers with LoRA, and the heads."""
@@ -78,8 +78,7 @@ class PlannerTask:
         upper = split(language.decoder, self.architecture.upper_layers)[1]
         upper = add_lora(upper, self.architecture, self.seed)
         net = PlannerNet(self.architecture, upper, times_of(language))
-        net.head.linear.weight.data.copy_(torch.from_numpy(self.head[0]))
-        net.head.linear.bias.data.copy_(torch.from_numpy(self.head[1]))
+        net.head.load_state_dict({k: torch.from_numpy(v) for k, v in self.head.items()})
         return net
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
@@ -156,7 +155,7 @@ def names_of(group: Group, cities: tuple[str, ...], phone_city: str, count: int)
     worse by half a nat; long lists and several names for a place are the remedy.
     """
     traveller, code = group
-    if traveller == PHONE:
+    if traveller in (PHONE, CHECK_IN):
         return (phone_city,)
     first = 7 * code + traveller
     # A stride without common factors with the list's length gives different names.

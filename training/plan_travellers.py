@@ -15,7 +15,15 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from raygen.config import Section
-from raygen.models.prompts import CAR, GROUP, OFFICE_WORKER, PERSON, PHONE, TRAVELLERS
+from raygen.models.prompts import (
+    CAR,
+    CHECK_IN,
+    GROUP,
+    OFFICE_WORKER,
+    PERSON,
+    PHONE,
+    TRAVELLERS,
+)
 from raygen.survey import Survey
 from raygen.taxonomy import ROLES
 
@@ -58,13 +66,17 @@ class Emphasis(Section):
     phone: Annotated[float, Field(ge=0)] = 1.0
     """Phone days, of ``PlannerData.phone_share``."""
 
+    check_in: Annotated[float, Field(ge=0)] = 1.0
+    """Check-ins, of ``PlannerData.check_in_share``."""
+
     def by_traveller(self) -> FloatArray:
         """Return the weights in order of TRAVELLERS."""
         weight = np.zeros(len(TRAVELLERS))
         weight[: len(ROLES)] = 1.0
         weight[PHONE], weight[CAR], weight[PERSON] = self.phone, self.car, self.person
         weight[OFFICE_WORKER] = self.office_worker
-        weight[GROUP:] = self.groups
+        weight[GROUP:CHECK_IN] = self.groups
+        weight[CHECK_IN] = self.check_in
         return weight
 
 

@@ -7,7 +7,7 @@ Ends by asking the fitted planner every state of the cities that a table is ship
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,12 +21,12 @@ from raygen.models import plan_table
 from raygen.models.language import load_language_model
 from raygen.models.plan_net import PlannerArchitecture, split, trained_tensors
 from raygen.models.planner import MODEL, Planner, load_planner
-from raygen.models.prompts import CAR, GROUP, OFFICE_WORKER, PERSON, PHONE, TRAVELLERS
+from raygen.models.prompts import CAR, CHECK_IN, GROUP, OFFICE_WORKER, PERSON, PHONE
 from raygen.taxonomy import PLAN_SLOTS, ROLES
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.plan_data import Corpus, PlannerData, read_corpus
-from training.plan_probe import probe_heads
+from training.plan_probe import fresh_head, probe_heads
 from training.plan_scores import Answers, Score, baselines, floor, heaviest, score, take
 from training.plan_states import States
 from training.plan_task import (
@@ -47,7 +47,8 @@ SETS = {
     "car": (slice(CAR, CAR + 1), 0.5),
     "person": (slice(PERSON, PERSON + 1), 0.5),
     "office worker": (slice(OFFICE_WORKER, OFFICE_WORKER + 1), 0.5),
-    "groups": (slice(GROUP, len(TRAVELLERS)), 0.3),
+    "check-in": (slice(CHECK_IN, CHECK_IN + 1), 0.5),
+    "groups": (slice(GROUP, CHECK_IN), 0.3),
 }
 """Travellers that are scored together, and the share of their held-out weight, in the heaviest
 places, that the language model is asked about."""
@@ -115,6 +116,10 @@ def train(
     frozen = task.validate(task.model().requires_grad_(False).eval())
     LOG.info("planner: heads alone: validation total %.4f", frozen["total"])
     result = fit(task, recipe.loop, output, resume, address)
+    if frozen["total"] <= _best_row(result)["total"]:
+        LOG.warning("planner: LoRA did not help: the heads alone are kept")
+        start = task.model().state_dict()
+        result = replace(result, tensors={name: start[name] for name in result.tensors})
     _write_weights(recipe, task, corpus, result, output)
     (output / _ACTIVATIONS).unlink(missing_ok=True)
     planner = fill_tables(output, recipe.table_cities, recipe.model.base_model)
@@ -161,7 +166,9 @@ def evaluate(
         travellers, coverage = SETS[name]
         held = heaviest(take(corpus.validation, travellers), coverage)
         one, other = (take(part, travellers) for part in corpus.floor_parts)
-        city = recipe.data.phone_city if name == "phone" else recipe.table_cities[0]
+        city = recipe.table_cities[0]
+        if name in ("phone", "check-in"):
+            city = recipe.data.phone_city
         answers = _answers(planner, city, held, travellers.start)
         rows = {"planner": score(held, answers), "floor": floor(one, other)}
         rows |= {
@@ -197,7 +204,7 @@ def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> 
         write_activations(activations, language, architecture, corpus.codebook, asked)
     LOG.info("planner: heads on the frozen language model")
     upper = split(language.decoder, architecture.upper_layers)[1]
-    tree = times_of(language)
+    tree, head = times_of(language), fresh_head(architecture, recipe.seed)
     return PlannerTask(
         architecture=architecture,
         seed=recipe.seed,
@@ -207,13 +214,13 @@ def _task(recipe: PlannerRecipe, corpus: Corpus, output: Path, resume: bool) -> 
         names=names,
         held_names=held,
         draws=recipe.draws,
-        head=probe_heads(upper, activations, train, names, architecture.hidden, tree),
+        head=probe_heads(upper, activations, train, names, head, tree),
     )
 
 
 def _validation_name(group: Group, recipe: PlannerRecipe) -> str:
     data = recipe.data
-    if recipe.validation_city and group[0] != PHONE:
+    if recipe.validation_city and group[0] not in (PHONE, CHECK_IN):
         return recipe.validation_city
     return names_of(group, data.cities, data.phone_city, 1)[0]
 
@@ -270,8 +277,11 @@ def _provenance(corpus: Corpus, architecture: PlannerArchitecture) -> dict[str, 
         "assumed; teacher and visitor not in the data: never taught",
         "phone": f"beijing_geolife, {counts['phone days']} train days: times observed, by "
         "Beijing's clock; POI distributions calibrated",
+        "check-ins": f"New York (Foursquare), {counts.get('check-in days', 0)} train days: times "
+        "observed, POI distributions calibrated",
         "cities": "plans taken to be alike in all cities, which prompts do not name: assumed",
-        "tomorrow": "first arrival of the next day taken from the same day: assumed",
+        "tomorrow": "first arrival of the next day taken from the same day; where that is the only "
+        "one, or there is none, a day later: assumed",
         "base_model": f"{architecture.base_model} (SHA-256 {architecture.base_digest[:12]}…), "
         "frozen",
     }

@@ -112,7 +112,7 @@ def load_planner_model(
     there = {name: tensor.to(torch.device(device)) for name, tensor in tensors.items()}
     merge_lora(language.decoder, there, architecture.alpha / architecture.rank)
     language.decoder.to(getattr(torch, config.dtype))
-    head = OutputLayer(architecture.hidden)
+    head = OutputLayer(architecture.hidden, architecture.head_width)
     head.load_state_dict(
         {n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")}
     )

@@ -3,10 +3,12 @@
 UniMob, section 3.2: ``[ŷ_time, ŷ_poi] = OutputLayer(LLM(prompt))`` (Eq. 1) on the last hidden
 state, fitted with two Kullback-Leibler losses (Eq. 2-4). LoRA: Hu et al., arXiv:2106.09685.
 
-Ours differs in two points. LoRA sits on the upper layers alone: what the lower layers say of a
-prompt is then a constant, computed once before the training. And the time logits are the sum of a
+Ours differs in three points. LoRA sits on the upper layers alone: what the lower layers say of a
+prompt is then a constant, computed once before the training. The time logits are the sum of a
 clock head and of an offset head that is shifted by the departure slot, because habits are of both
-kinds: the clock's (home at five) and the duration's (half an hour of shopping).
+kinds: the clock's (home at five) and the duration's (half an hour of shopping). And the heads may
+share a hidden layer (``head_width``): linear ones cannot tell travellers of very different cities
+apart in the hidden state of a small language model.
 
 A prompt is three pieces (instruction, place, time): see ``raygen.models.prompts``; the 48 times
 of a place are asked as one tree (``raygen.models.plan_tree``).
@@ -57,6 +59,9 @@ class PlannerArchitecture(Section):
     alpha: Annotated[float, Field(gt=0)] = 16.0
     """LoRA's scale is alpha / rank."""
 
+    head_width: Annotated[int, Field(ge=0)] = 0
+    """Width of the heads' hidden layer; 0 for linear heads."""
+
     time_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight λ of the time loss (Eq. 4)."""
 
@@ -65,11 +70,20 @@ class PlannerArchitecture(Section):
 
 
 class OutputLayer(nn.Module):
-    """Two heads on the last hidden state (Eq. 1): next arrival and its POI distribution."""
+    """Two heads on the last hidden state (Eq. 1): next arrival and its POI distribution.
 
-    def __init__(self, hidden: int) -> None:
+    Parameters
+    ----------
+    hidden
+        Width of the hidden state, H.
+    width
+        Width of the hidden layer that both heads share; 0 for none.
+    """
+
+    def __init__(self, hidden: int, width: int = 0) -> None:
         super().__init__()
-        self.linear = nn.Linear(hidden, 2 * PLAN_SLOTS + _CATEGORIES)
+        self.inner = nn.Linear(hidden, width) if width else None
+        self.linear = nn.Linear(width or hidden, 2 * PLAN_SLOTS + _CATEGORIES)
         # Zero start: the first guess is uniform and no draw is needed.
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -79,6 +93,8 @@ class OutputLayer(nn.Module):
 
         An arrival slot before the departure slot means tomorrow.
         """
+        if self.inner is not None:
+            hidden_SH = F.gelu(self.inner(hidden_SH))
         clock_SM, offset_SM, poi_SD = self.linear(hidden_SH).split(
             [PLAN_SLOTS, PLAN_SLOTS, _CATEGORIES], dim=1
         )
@@ -95,7 +111,7 @@ class PlannerNet(nn.Module):
         self.config = config
         self.upper = upper
         self.tree = tree
-        self.head = OutputLayer(config.hidden)
+        self.head = OutputLayer(config.hidden, config.head_width)
 
     def logits(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return time logits (S, 48) and POI logits (S, 14) of the states of one place."""

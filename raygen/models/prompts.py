@@ -4,7 +4,7 @@ A prompt is three pieces, from shared to own, so that each is computed once: the
 (template, profile and city), the POI distribution, and the departure time. The LM's hidden state is
 read at the time's last digit. Who travels is an index into ``TRAVELLERS``: the person's own roles
 first, then the paper's data sets (phone, car), a person without a profile, the profiles of Fig. 9,
-and the 12 demographic groups.
+the 12 demographic groups, and people who check in.
 """
 
 import hashlib
@@ -31,6 +31,9 @@ VISITOR, TEACHER, OFFICE_WORKER = PHONE + 3, PHONE + 4, PHONE + 5
 GROUP = PHONE + 6
 """Index of the first demographic group."""
 
+CHECK_IN = GROUP + len(DEMOGRAPHIC_GROUPS)
+"""Index of the phone template's people who are known by where they check in."""
+
 _AGES = {"young": "young", "mid": "middle-aged", "elderly": "elderly"}
 
 
@@ -54,6 +57,7 @@ _PROFILES = (
     "teacher",
     "office worker",
     *(_group(name) for name in DEMOGRAPHIC_GROUPS),
+    "mobile phone user who checks in at places",
 )
 
 TRAVELLERS = tuple(
@@ -66,6 +70,7 @@ TRAVELLERS = tuple(
 
 TEMPLATES: dict[str, int] = {
     "phone": PHONE,
+    "check_in": CHECK_IN,
     "car": CAR,
     "person": PERSON,
     "visitor": VISITOR,

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raygen.models.planner import Planner
+from raygen.models.prompts import CHECK_IN, PHONE
 from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES
 
 FloatArray = npt.NDArray[np.float32]
@@ -71,7 +72,10 @@ def plan_recursive(
         clock = now[active] % PLAN_SLOTS
         where = planner.places(place[active])
         arrivals, places, _ = planner.answers(city, traveller[active], clock, where)
-        arrivals[np.arange(len(active)), clock] = 0.0  # time must go on
+        # Within the half hour for the survey's travellers, and time must go on; for phones, whose
+        # arrivals are a slot apart, a day later: no more arrivals.
+        at_once = ~np.isin(traveller[active], (PHONE, CHECK_IN))
+        arrivals[at_once, clock[at_once]] = 0.0
         arrivals /= np.maximum(arrivals.sum(axis=1, keepdims=True), _TINY)
         draw = None if uniforms is None else uniforms[active, step]
         ahead = (_pick(arrivals, draw) - clock) % PLAN_SLOTS

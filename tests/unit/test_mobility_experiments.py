@@ -3,23 +3,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tinycity
+import tinyplanner
 import torch
 
 from raygen.city import open_city
-from raygen.config import load
+from raygen.config import PlannerConfig, load
 from raygen.mobility_metrics import QUANTITIES
 from raygen.mobility_synthesis import assumed_chains
 from raygen.models.generator import DiTConfig
 from raygen.models.spatial import SpatialConfig
+from training.mobility_cases import Case, blind_plans, part
 from training.mobility_data import synthesised_city
 from training.mobility_experiments import (
-    Case,
     TablesRecipe,
-    blind_plans,
     cases,
     measured,
     paper_tables,
-    part,
     rows_of,
     seen_cities,
     trained,
@@ -119,9 +118,20 @@ def test_trainings_are_kept_and_measured(city, recipe):
     assert all(row.floor is not None for row in rows)
 
 
+def test_the_language_model_plans_in_its_own_table(city, recipe, tmp_path):
+    weights = tinyplanner.distil(tinyplanner.build(tmp_path / "weights"))
+    asked = PlannerConfig(llm=False)
+    recipe = recipe.model_copy(update={"planner": weights, "asked": asked, "tables": ("L",)})
+    case = cases(recipe)[-1]
+    assert (case.table, case.told) == ("L", True)
+    values = measured(recipe, city, case, trained(recipe, [city], case))
+    assert set(values) == {*QUANTITIES, "cpc"}
+    assert len(list(recipe.work.glob("figures-*.json"))) == 1
+
+
 def test_tables_have_the_whole_model_beside_each_part(city, recipe):
     values = dict.fromkeys([*QUANTITIES, "cpc"], 0.25)
     found = {(city.regions.name, case): values for case in cases(recipe)}
     tables = paper_tables(recipe, found)
-    assert [len(table.rows) for table in tables] == [2, 3, 4, 2]
+    assert [len(table.rows) for table in tables] == [2, 3, 4, 2, 2]
     assert all(table.rows[-1][1] == "all of it" for table in tables)

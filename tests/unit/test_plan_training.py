@@ -9,11 +9,11 @@ from raygen.mobility import Days
 from raygen.models.language import load_language_model
 from raygen.models.plan_net import PlannerArchitecture, split
 from raygen.models.plan_tree import grow, leaves
-from raygen.models.prompts import PHONE, TRAVELLERS, instruction, place, times
+from raygen.models.prompts import CHECK_IN, PHONE, TRAVELLERS, instruction, place, times
 from raygen.survey import PURPOSES, Survey
 from raygen.taxonomy import POI_CATEGORIES, ROLES
 from training.plan_places import SHARES, category_given_type, code_shares, places
-from training.plan_probe import probe_heads
+from training.plan_probe import fresh_head, probe_heads
 from training.plan_scores import Answers, baselines, floor, heaviest, score
 from training.plan_states import Smoothing, States, phone_states, survey_states
 from training.plan_task import (
@@ -83,8 +83,23 @@ def test_phone_days_pair_each_arrival_with_the_next_and_the_last_with_the_first(
     )
     states = phone_states(days, np.eye(3, 14), np.array([3, 1, 0]), 5)
     found = [tuple(map(int, at)) for at in np.argwhere(states.slots)]
-    assert found == [(PHONE, 0, 40, 18), (PHONE, 1, 18, 40), (PHONE, 3, 0, 18)]
+    one_arrival = [(PHONE, 1, 9, 9), (PHONE, 3, 0, 9)]  # the next one is a day later
+    assert found == sorted(
+        [(PHONE, 0, 40, 18), (PHONE, 1, 18, 40), (PHONE, 3, 0, 18), *one_arrival]
+    )
     assert states.categories[PHONE, 0, 40].tolist() == np.eye(3, 14)[1].tolist()
+
+
+def test_a_day_without_arrivals_has_its_next_one_a_day_later():
+    days = Days(
+        region=np.array([[1, -1]], dtype=np.int32),
+        slot=np.array([[0, -1]], dtype=np.int8),
+        kind=np.full((1, 2), -1, dtype=np.int8),
+        cut=0,
+        begins=16,
+    )
+    states = phone_states(days, np.eye(2, 14), np.array([0, 1]), 2, CHECK_IN)
+    assert [tuple(map(int, at)) for at in np.argwhere(states.slots)] == [(CHECK_IN, 1, 16, 16)]
 
 
 def test_phone_days_are_told_by_the_clock():
@@ -225,7 +240,7 @@ def task(tmp_path_factory, language):
         names=GROUPS,
         held_names={group: names[0] for group, names in GROUPS.items()},
         draws=7,
-        head=probe_heads(upper, path, targets, GROUPS, CONFIG.hidden, times_of(model)),
+        head=probe_heads(upper, path, targets, GROUPS, fresh_head(CONFIG, 0), times_of(model)),
     )
 
 

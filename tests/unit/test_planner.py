@@ -130,7 +130,7 @@ def test_every_template_says_who_travels():
     assert prompts.travellers("role", role, group).tolist() == [0, 3]
     assert prompts.travellers("group", role, group).tolist() == [23, 14]
     assert prompts.travellers("car", role, group).tolist() == [prompts.CAR] * 2
-    assert len(set(prompts.TRAVELLERS)) == len(prompts.TRAVELLERS) == 24
+    assert len(set(prompts.TRAVELLERS)) == len(prompts.TRAVELLERS) == 25
     known = get_args(PlannerConfig.model_fields["template"].annotation)
     assert set(known) == {"role", "group", *prompts.TEMPLATES}
     for template in known:
