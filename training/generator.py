@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from raygen import checkpoints, seeds
 from raygen.config import ComputeConfig, PlannerConfig
+from raygen.errors import WeightsError
 from raygen.mobility import Days, Regions
 from raygen.models.diffusion import LOG_SNR_FIRST, add_noise, log_snr, signal
 from raygen.models.frames import centrality, centre_of_mass, displacements, frames
@@ -62,6 +63,9 @@ class GeneratorRecipe(Recipe):
 
     told: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the observed days whose D is what the planner of ``encoder`` says of them."""
+
+    begin: Path | None = None
+    """Directory of weights whose generator the training goes on from; None begins anew."""
 
 
 class GeneratorObjective(nn.Module):
@@ -119,10 +123,15 @@ class GeneratorTask:
     seed: int
     told: float = 0.0
     """Share of days whose D is the planner's, where a city has such."""
+    begin: dict[str, Tensor] | None = None
+    """Weights of the network to start from."""
 
     def model(self) -> GeneratorObjective:
         """Return the objective."""
-        return GeneratorObjective(self.config)
+        objective = GeneratorObjective(self.config)
+        if self.begin is not None:
+            objective.network.load_state_dict(self.begin)
+        return objective
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
         """Yield this worker's batches of an epoch: days of all cities in even parts.
@@ -255,12 +264,16 @@ def train(
     held = tuple(
         latent_days(city, encoder, placed=shape.placed, planner=planner) for city in cities
     )
-    task = GeneratorTask(shape, held, recipe.batch, recipe.batches, recipe.seed, recipe.told)
+    begin = None if recipe.begin is None else begun(recipe.begin, shape)
+    task = GeneratorTask(shape, held, recipe.batch, recipe.batches, recipe.seed, recipe.told, begin)
     result = fit(task, recipe.loop, output, resume, address)
     tensors = {name.removeprefix("network."): value for name, value in result.tensors.items()}
     provenance = {
         city.regions.name: f"{city.label}: {len(city.train.region)} days" for city in cities
     }
+    if recipe.begin is not None:
+        digest, _ = checkpoints.label(recipe.begin / "generator")
+        provenance["begun from"] = f"generator {digest[:12]}"
     checkpoints.save(output, "generator", shape, tensors, provenance)
     write_curve(output, result.curve)
     best = result.curve[result.best_epoch]
@@ -268,10 +281,27 @@ def train(
         "held-out squared error of x0": f"{best['validation_total']:.4f}",
         "epochs": str(len(result.curve)),
         "seconds": f"{result.seconds:.0f}",
-        "made by": "`raygen train generator training/recipes/generator.toml`",
+        "made by": "`raygen train generator training/recipes/generator.toml`"
+        + (", then `generator_told.toml`" if recipe.begin else ""),
     }
     write_card(output, "Mobility generator (UniMob 3.4)", provenance, facts)
     return output
+
+
+def begun(weights: Path, shape: DiTConfig) -> dict[str, Tensor]:
+    """Return the generator's tensors in a directory of weights, to go on from.
+
+    Raises
+    ------
+    WeightsError
+        If there are none, or of another architecture.
+    """
+    found, tensors, _ = checkpoints.load(weights / "generator", "generator", DiTConfig)
+    if found != shape:
+        msg = f"{weights / 'generator'}: begin: must have the recipe's architecture and encoder, "
+        msg += f"got {found}"
+        raise WeightsError(msg)
+    return tensors
 
 
 def padded_latents(regions: Regions, days: Days, encoder: SpatialEncoder) -> FloatArray:

@@ -38,10 +38,12 @@ from raygen.models.generator import DiT, DiTConfig, Generator
 from raygen.models.planner import Planner, load_planner
 from raygen.models.spatial import SpatialConfig, SpatialEncoder
 from raygen.results import PaperTable, Results, Row
+from training.generated_days import Comparison
 from training.generator import GeneratorTask, latent_days
 from training.in_process import fit_here
 from training.mobility_cases import Blind, Case, Table, blind_plans, blinded, part
 from training.mobility_data import CityDays, MobilityData, read_cities
+from training.mobility_pictures import draw_flows
 from training.mobility_plans import (
     Plans,
     fit_to_generator,
@@ -72,6 +74,9 @@ _LATER = {
     "asked",
 }
 """Keys of the recipe that no training depends on."""
+
+_SHOWN = ("", "5")
+"""Tables whose days are drawn on a map, beside their figures."""
 
 _MEASURES = (*QUANTITIES[:5], "cpc")
 
@@ -200,8 +205,8 @@ def trained(
     path = _path(recipe, "generator", parts if planner is None else [*parts, planner.digest])
     if not path.is_file():
         held = tuple(latent_days(c, encoder, placed=shape.placed, planner=planner) for c in seen)
-        told = float(case.told)
-        task = BlindTask(shape, held, recipe.batch, recipe.batches, recipe.seed, told, case.blind)
+        size = (recipe.batch, recipe.batches, recipe.seed)
+        task = BlindTask(shape, held, *size, told=float(case.told), blind=case.blind)
         found = fit_here(task, recipe.loop).tensors
         save_file({name.removeprefix("network."): value for name, value in found.items()}, path)
     network.load_state_dict(load_file(path))
@@ -211,8 +216,8 @@ def trained(
 
 def measure(
     recipe: TablesRecipe, city: CityDays, case: Case, models: tuple[SpatialEncoder, Generator]
-) -> dict[str, float]:
-    """Return how far a case's days of a city are from held-out ones, and the flows they share."""
+) -> tuple[dict[str, float], Clock]:
+    """Return a case's divergences from held-out days and common flows, and its days (M, 48)."""
     unseen = case.held_back == city.regions.name
     share = recipe.tuned if unseen else case.share
     few = part(city.train, share, recipe.seed)
@@ -239,7 +244,7 @@ def measure(
     plans = plans_by_slot(plans) if case.slots else plans
     days = expand(generate_days(models[1], decoder, plans, city.regions, recipe.seed))
     real, xy = expand(city.held_out), city.regions.xy
-    return mobility_divergences(real, days, xy) | {"cpc": _common(real, days, xy)}
+    return mobility_divergences(real, days, xy) | {"cpc": _common(real, days, xy)}, days
 
 
 def _slotted(city: CityDays) -> CityDays:
@@ -253,15 +258,12 @@ def measured(
     case: Case,
     models: tuple[SpatialEncoder, Generator],
 ) -> dict[str, float]:
-    """Return ``measure``, from ``work`` where it is done."""
-    later = [recipe.decoder_steps, recipe.sampled, recipe.tuned]
-    parts: list[object] = [city.regions.name, *astuple(case)[:-1], *later]
-    if case.told:
-        parts.append(_planner(recipe).digest)
-    path = _path(recipe, "figures", parts)
-    path = path.with_suffix(".json")
-    if not path.is_file():
-        path.write_text(json.dumps(measure(recipe, city, case, models)), encoding="utf-8")
+    """Return the figures of ``measure``, from ``work`` where it is done; keep the days there."""
+    path = _figures(recipe, city, case)
+    if not path.is_file() or (case.table in _SHOWN and not path.with_suffix(".npy").is_file()):
+        values, days = measure(recipe, city, case, models)
+        np.save(path.with_suffix(".npy"), days)
+        path.write_text(json.dumps(values), encoding="utf-8")
     values: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     return values
 
@@ -324,6 +326,27 @@ def _named(table: str) -> str:
     return {"S": "sequences", "L": "planner"}.get(table, f"Table {table}")
 
 
+def draw_unseen(recipe: TablesRecipe, city: CityDays, folder: Path) -> None:
+    """Draw the largest flows of a city that was not seen, little, or wholly (Fig. 7)."""
+    wanted = [case for case in cases(recipe) if case.held_back == city.regions.name]
+    words = {"zero": "zero-shot", "few": "few-shot", "whole": "all of it"}
+    generated = {
+        words[case.name]: np.load(_figures(recipe, city, case).with_suffix(".npy"))
+        for case in [*wanted, cases(recipe)[0]]
+    }
+    given = Comparison(city, expand(city.train), expand(city.held_out), generated)
+    draw_flows(given, tuple(generated), folder / f"mobility-unseen-{city.regions.name}.png")
+
+
+def _figures(recipe: TablesRecipe, city: CityDays, case: Case) -> Path:
+    """Return where the figures of a case are kept."""
+    later = [recipe.decoder_steps, recipe.sampled, recipe.tuned]
+    parts: list[object] = [city.regions.name, *astuple(case)[:-1], *later]
+    if case.told:
+        parts.append(_planner(recipe).digest)
+    return _path(recipe, "figures", parts).with_suffix(".json")
+
+
 def _planner(recipe: TablesRecipe) -> Planner:
     return load_planner(recipe.planner, recipe.asked, ComputeConfig())
 
@@ -351,6 +374,9 @@ def main(arguments: list[str]) -> None:
                 found[name, case] = measured(recipe, cities[name], case, models)
             bar.advance(task)
             sys.stderr.write(f"{case}\n")
+    folder = Path("docs/results")
+    for name in recipe.targets if "5" in recipe.tables else ():
+        draw_unseen(recipe, cities[name], folder)
     results = Results(
         name="mobility-experiments",
         command=f"python -m training.mobility_experiments {arguments[0]}",
@@ -366,7 +392,7 @@ def main(arguments: list[str]) -> None:
         ],
         tables=paper_tables(recipe, found),
     )
-    sys.stdout.write(f"{results.write(Path('docs/results/mobility-experiments.json'))}\n")
+    sys.stdout.write(f"{results.write(folder / 'mobility-experiments.json')}\n")
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ def main(arguments: list[str]) -> int:
             "without a profile against the same people.",
             "shift_cosine: cosine of (planned profile - planned without one) and (observed profile "
             "- observed everyone): 1 where the profile moves plans the way it moves people.",
-            "Groups follow their people but for workers under 25, whose plans move the wrong way "
-            "(cosine -0.5): each was taught on a handful of places. Take template `role` for them.",
+            "Groups follow their people but for workers under 25, whose plans hardly do: each was "
+            "taught on a handful of places. Take template `role` for them.",
             "moved_jsd: planned with the profile against planned without; floor: the same of "
             "observed people.",
             "Visitors and teachers are not in the data: what the planner says of them it was never "

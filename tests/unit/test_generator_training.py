@@ -9,7 +9,7 @@ import torch
 from raygen import checkpoints
 from raygen.city import open_city
 from raygen.config import ComputeConfig, GeneratorConfig, load
-from raygen.errors import ConfigError, DataError
+from raygen.errors import ConfigError, DataError, WeightsError
 from raygen.mobility import Days, expand
 from raygen.mobility_metrics import gyration, locations, mobility_divergences, moves
 from raygen.mobility_synthesis import assumed_chains, regions_of
@@ -25,7 +25,7 @@ from raygen.stages.decode import region_probability
 from raygen.taxonomy import ACTIVITY_TYPES
 from training.arrivals import fit_arrivals, markov_days, plan_days
 from training.decoder import DecoderFit, encode_days, fit_decoder, fit_regions, kinds, save_decoder
-from training.generator import GeneratorRecipe, GeneratorTask, latent_days
+from training.generator import GeneratorRecipe, GeneratorTask, begun, latent_days
 from training.generator import train as train_generator
 from training.mobility_data import MobilityData, synthesised_city
 from training.spatial import SpatialRecipe, SpatialTask, standardise
@@ -145,6 +145,34 @@ def test_generator_learns(held, encoder):
     assert after < 0.75 * before
 
 
+def test_days_that_the_planner_told_carry_its_answers(held, encoder):
+    shape = DiTConfig(latent=16, ffn=32, blocks=1, heads=2, max_arrivals=8)
+    days = latent_days(held, encoder, placed=False)
+    answers = tuple(np.full((*x.shape[:2], 14), 1 / 14, np.float32) for x in
+                    (days.latents, days.validation_latents))  # fmt: skip
+    told = GeneratorTask(shape, (replace(days, told=answers),), 64, 2, 1, told=1.0)
+    for batch in told.batches(0, 0, 1):
+        assert (batch["semantic"] == np.float32(1 / 14)).all()
+    some = GeneratorTask(shape, (replace(days, told=answers),), 64, 2, 1, told=0.5)
+    even = torch.cat([(b["semantic"] == np.float32(1 / 14)).all(dim=2).all(dim=1)
+                      for b in some.batches(0, 0, 1)])  # fmt: skip
+    assert 0.3 < even.float().mean() < 0.7
+
+
+def test_a_training_goes_on_from_weights(tmp_path, held, encoder):
+    shape = DiTConfig(latent=16, ffn=32, blocks=1, heads=2, max_arrivals=8)
+    latents = (latent_days(held, encoder, placed=False),)
+    network = learn(GeneratorTask(shape, latents, 32, 2, 1), 1, 1e-3).network
+    tensors = network.state_dict()
+    checkpoints.save(tmp_path / "generator", "generator", shape, tensors, {"days": "assumed"})
+    task = GeneratorTask(shape, latents, 32, 2, 1, begin=begun(tmp_path, shape))
+    for name, tensor in task.model().network.state_dict().items():
+        assert torch.equal(tensor, tensors[name])
+    other = shape.model_copy(update={"ffn": 16})
+    with pytest.raises(WeightsError, match="begin: must have the recipe's architecture"):
+        begun(tmp_path, other)
+
+
 def test_workers_share_an_epoch_without_overlap(held, encoder):
     shape = DiTConfig(latent=16, ffn=32, blocks=1, heads=2, max_arrivals=8)
     task = GeneratorTask(shape, (latent_days(held, encoder, placed=False),), 16, 4, 1)
@@ -181,11 +209,16 @@ def test_metrics_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("spatial", SpatialRecipe), ("generator", GeneratorRecipe)]
+    ("name", "kind"),
+    [
+        ("spatial", SpatialRecipe),
+        ("generator", GeneratorRecipe),
+        ("generator_told", GeneratorRecipe),
+    ],
 )
 def test_shipped_recipes_are_valid(name, kind):
     recipe = load(RECIPES / f"{name}.toml", kind)
-    assert recipe.output.name == name
+    assert recipe.output.name == name.split("_")[0]
     assert recipe.data.cities == ("los_angeles",)
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from training.mobility_data import synthesised_city
 from training.mobility_experiments import (
     TablesRecipe,
     cases,
+    draw_unseen,
     measured,
     paper_tables,
     rows_of,
@@ -116,6 +118,16 @@ def test_trainings_are_kept_and_measured(city, recipe):
     rows = rows_of({city.regions.name: city}, found)
     assert len(rows) == 3 * 6
     assert all(row.floor is not None for row in rows)
+
+
+def test_flows_of_an_unseen_city_are_drawn(city, recipe, tmp_path):
+    for case in [case for case in cases(recipe) if case.table in ("", "5")]:
+        # What was not seen cannot be trained on in a single city: days of the whole model.
+        case = replace(case, held_back=case.held_back and city.regions.name)
+        models = trained(recipe, [city], cases(recipe)[0])
+        measured(recipe, city, case, models)
+    draw_unseen(recipe, city, tmp_path)
+    assert (tmp_path / f"mobility-unseen-{city.regions.name}.png").stat().st_size > 10_000
 
 
 def test_the_language_model_plans_in_its_own_table(city, recipe, tmp_path):
