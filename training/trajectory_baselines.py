@@ -156,16 +156,22 @@ def _traced(conditions: Conditions, first: IntArray, xy: FloatArray) -> Traces:
     return Traces(first, xy, time)
 
 
-def baselines() -> dict[str, Model]:
-    """Return all baselines by name; the neural ones are loaded here, with torch."""
-    from training.trajectory_diffusion import diffusion
-    from training.trajectory_vae import recurrent_vae
-
+def mechanistic() -> dict[str, Model]:
+    """Return the baselines that learn nothing, by name."""
     return {
         "shortest path, constant speed": shortest_constant,
         "shortest path, matched speeds": shortest_profile,
         "given roads, constant speed": constant_speed,
         "given roads, matched speeds": matched_profile,
+    }
+
+
+def neural() -> dict[str, Model]:
+    """Return the baselines that are trained when they are called; torch is loaded here."""
+    from training.trajectory_diffusion import diffusion
+    from training.trajectory_vae import recurrent_vae
+
+    return {
         "LSTM-VAE (TrajVAE style)": recurrent_vae,
         "diffusion (DiffTraj style)": diffusion,
     }

@@ -74,10 +74,12 @@ class SmallUnet(nn.Module):
 
 def diffusion(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads) -> Traces:
     """Train on some trajectories and return one trace for each condition."""
-    return diffusion_sampler(train, graph)(conditions)
+    return diffusion_sampler(train, graph, STEPS)(conditions)
 
 
-def diffusion_sampler(train: RoadTrajectories, graph: PlaneRoads) -> Callable[[Conditions], Traces]:
+def diffusion_sampler(
+    train: RoadTrajectories, graph: PlaneRoads, steps: int
+) -> Callable[[Conditions], Traces]:
     """Train on some trajectories; what is returned makes one trace for each condition."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
@@ -85,7 +87,7 @@ def diffusion_sampler(train: RoadTrajectories, graph: PlaneRoads) -> Callable[[C
     generator = torch_seed(_SEED, "baseline:diffusion")
     clean = torch.tensor(np.stack([_stretched(x, LENGTH).T for x in lines]), dtype=torch.float32)
     schedule = DDIMScheduler(DIFFUSION_STEPS, beta_start=1e-4, beta_end=0.05, clip_sample_range=6.0)
-    model = _trained(clean, told, schedule)
+    model = _trained(clean, told, schedule, steps)
     how = (schedule, generator)
     return lambda conditions: _draw(model, frame, conditions, graph, how)
 
@@ -115,12 +117,12 @@ def _draw(
     return Traces(first, np.concatenate(xy), np.concatenate(time))
 
 
-def _trained(clean: torch.Tensor, told: torch.Tensor, schedule: object) -> SmallUnet:
+def _trained(clean: torch.Tensor, told: torch.Tensor, schedule: object, steps: int) -> SmallUnet:
     """Return a UNet trained to tell the noise at random steps."""
     model = SmallUnet()
     adam = torch.optim.AdamW(model.parameters(), RATE)
-    slowing = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STEPS)
-    for rows in batches(len(clean), BATCH, STEPS, stream(_SEED, "baseline:diffusion:batches")):
+    slowing = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    for rows in batches(len(clean), BATCH, steps, stream(_SEED, "baseline:diffusion:batches")):
         x, step = clean[rows], torch.randint(0, DIFFUSION_STEPS, (len(rows),))
         noise = torch.randn_like(x)
         seen = schedule.add_noise(x, noise, step)  # pyright: ignore[reportAttributeAccessIssue]

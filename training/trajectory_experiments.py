@@ -225,7 +225,7 @@ def codebook_rows(recipe: ExperimentsRecipe) -> tuple[list[Row], list[dict[str, 
 
 
 def _sampled(maker: "pictures.Maker", data: TrajectorySet) -> Model:
-    sampler = maker(data.train.roads, data.graph)
+    sampler = maker(data.train.roads, data.graph, 1)  # weights do not change the time
     return lambda _, told, graph: sampler(told)
 
 

@@ -29,8 +29,8 @@ FEW = np.arange(4)
 CARS = 40
 """Cars that drive one route at one hour."""
 
-Maker = Callable[[RoadTrajectories, PlaneRoads], Callable[[Conditions], Traces]]
-"""From trajectories to train on and the road graph to a fitted model."""
+Maker = Callable[[RoadTrajectories, PlaneRoads, int], Callable[[Conditions], Traces]]
+"""From trajectories to train on, the road graph and steps of training to a fitted model."""
 
 _EDGES = np.arange(20, 206, 5.0)
 _CODES = 6

@@ -1,7 +1,7 @@
 """HTP's Table 1: every model's trajectories against real ones, beside floors.
 
     python -m training.trajectory_results [--set NAME ...] [--model NAME=MODULE:FUNCTION ...]
-        [--no-baselines] [--no-shipped] [--count N]
+        [--no-baselines] [--no-neural] [--no-shipped] [--count N]
 
 Writes docs/results/trajectories.json, .md and figures, of the baselines and the shipped models on
 all sets unless told otherwise. A model is a function of the trajectories to train on, the
@@ -26,7 +26,7 @@ from raygen.seeds import stream
 from raygen.trajectories.conditions import Conditions, conditions_of
 from raygen.trajectories.records import Traces, check_traces
 from raygen.trajectory_metrics import IDEAL, Measured, Preset, card, measured, scores
-from training.trajectory_baselines import Model, baselines
+from training.trajectory_baselines import Model, mechanistic, neural
 from training.trajectory_figures import hours_figure, lengths_figure, maps_figure
 from training.trajectory_models import transformer, transformer_free
 from training.trajectory_sets import SETS, TrajectorySet, load
@@ -210,12 +210,14 @@ def main() -> None:
     parser.add_argument("--set", action="append", choices=SETS)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=MODULE:FUNCTION")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--no-neural", action="store_true")
     parser.add_argument("--no-shipped", action="store_true")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
     options = parser.parse_args()
-    models: dict[str, Model] = {} if options.no_baselines else baselines()
+    models: dict[str, Model] = {} if options.no_baselines else mechanistic()
+    models |= {} if options.no_baselines or options.no_neural else neural()
     models |= {} if options.no_shipped else SHIPPED
     for text in options.model:
         name, _, where = text.partition("=")

@@ -52,17 +52,19 @@ class RecurrentVae(nn.Module):
 
 def recurrent_vae(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads) -> Traces:
     """Train on some trajectories and return one trace for each condition."""
-    return vae_sampler(train, graph)(conditions)
+    return vae_sampler(train, graph, STEPS)(conditions)
 
 
-def vae_sampler(train: RoadTrajectories, graph: PlaneRoads) -> Callable[[Conditions], Traces]:
+def vae_sampler(
+    train: RoadTrajectories, graph: PlaneRoads, steps: int
+) -> Callable[[Conditions], Traces]:
     """Train on some trajectories; what is returned makes one trace for each condition."""
     frame, lines, told = framed(train, graph)
     generator = torch_seed(_SEED, "baseline:vae")
     model = RecurrentVae()
     adam = torch.optim.Adam(model.parameters(), RATE)
     length = np.array([len(line) for line in lines])
-    for rows in batches(len(lines), BATCH, STEPS, stream(_SEED, "baseline:vae:batches")):
+    for rows in batches(len(lines), BATCH, steps, stream(_SEED, "baseline:vae:batches")):
         adam.zero_grad()
         loss = _loss(model, [lines[row] for row in rows], told[rows], length[rows])
         loss.backward()

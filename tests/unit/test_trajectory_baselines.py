@@ -19,9 +19,10 @@ from raygen.trajectories.records import check_traces
 from training.simulated_trips import TaxiCity, TaxiWorld
 from training.trajectory_baselines import (
     along_route,
-    baselines,
     constant_speed,
     matched_profile,
+    mechanistic,
+    neural,
     shortest_constant,
 )
 from training.trajectory_sets import Part, TrajectorySet
@@ -53,7 +54,7 @@ def test_every_baseline_makes_one_trace_of_the_asked_length_for_each_condition(
     monkeypatch.setattr(recurrent, "STEPS", 3)
     monkeypatch.setattr(diffusing, "STEPS", 3)
     monkeypatch.setattr(diffusing, "SAMPLING_STEPS", 3)
-    for name, model in baselines().items():
+    for name, model in (mechanistic() | neural()).items():
         traces = model(data.train.roads, conditions, data.graph)
         check_traces(traces, name)
         assert traces.length.tolist() == data.test.roads.length.tolist()
