@@ -375,6 +375,10 @@ _NOTES = [
     "pipeline: synthesised days of Los Angeles, plans that know only the activity type. Target of "
     "a share: the days' own regions; a region's own log probability under the decoder.",
     "latent_spread: deviation of sampled latents over that of encoded real days.",
+    "plans by the LLM: Algorithm 1 from the start region, arrivals drawn; the decoder of places is "
+    "fitted to what the planner says of training days.",
+    "Samplers: the decoder of places is fitted to days of the default one, so that the others have "
+    "a decoder that trusts them a little too much or too little.",
     "CPU-seconds of one thread on a shared machine.",
 ]
 
