@@ -16,6 +16,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -36,7 +37,7 @@ from training.recipe import LoopConfig, Recipe
 from training.trajectory_arms import ARMS, ArmSettings, arm_model, digest
 from training.trajectory_baselines import Model
 from training.trajectory_diffusion import diffusion_sampler
-from training.trajectory_models import transformer, transformer_free
+from training.trajectory_models import shipped, transformer, transformer_free
 from training.trajectory_results import measure_set, model_of
 from training.trajectory_sets import SETS, TrajectorySet
 from training.trajectory_sets import load as load_set
@@ -133,12 +134,13 @@ def table_2(recipe: ExperimentsRecipe) -> list[Row]:
     for name in recipe.sets:
         for case, (version, model) in models.items():
             path = _path(recipe, "table-2", [name, recipe.count, case, version])
-            if not path.is_file():
-                found, _ = measure_set(_set(name, recipe.data, recipe.count), {case: model})
-                path.write_text(json.dumps([asdict(row) for row in found]), encoding="utf-8")
-            rows += [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+            rows += _kept(path, [], lambda n=name, c=case, m=model: _measured(recipe, n, c, m))
             sys.stderr.write(f"{name}: {case}\n")
     return rows
+
+
+def _measured(recipe: ExperimentsRecipe, name: str, case: str, model: Model) -> list[Row]:
+    return measure_set(_set(name, recipe.data, recipe.count), {case: model})[0]
 
 
 def paper_table_2(rows: list[Row], sets: tuple[str, ...]) -> PaperTable:
@@ -236,6 +238,13 @@ def _path(recipe: ExperimentsRecipe, kind: str, parts: list[object]) -> Path:
     return recipe.work / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 
+def _kept(path: Path, drawn: list[Path], make: Callable[[], list[Row]]) -> list[Row]:
+    """Return rows from a file; they are made where it or a picture is not there."""
+    if not all(each.is_file() for each in (path, *drawn)):
+        path.write_text(json.dumps([asdict(row) for row in make()]), encoding="utf-8")
+    return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
 def _cell(value: float | None) -> str:
     return "–" if value is None else f"{value:.5f}"
 
@@ -249,19 +258,31 @@ def run(recipe: ExperimentsRecipe, output: Path) -> tuple[list[Row], list[PaperT
         tables.append(paper_table_2(rows, recipe.sets))
     if "figure 7" in recipe.parts:
         for name in recipe.sets:
-            data = _set(name, recipe.data, recipe.count)
-            rows += pictures.lengths(data, transformer_free, output)
+            path = _path(recipe, "figure-7", [name, recipe.count, shipped().digests])
+            drawn = [pictures.lengths_path(name, output)]
+            rows += _kept(path, drawn, lambda n=name: _lengths(recipe, n, output))
     if "figure 8" in recipe.parts:
-        rows += speeds(recipe)
+        path = _path(recipe, "figure-8", [recipe.sets, recipe.count, shipped().digests])
+        rows += _kept(path, [], lambda: speeds(recipe))
     if "figure 9" in recipe.parts or "figure 10" in recipe.parts:
         found, curve = codebook_rows(recipe)
         rows += found
         pictures.codebooks(found, curve, output)
     if "figure 11" in recipe.parts:
-        data = _set(recipe.sets[-1], recipe.data, recipe.count)
-        pictures.codes(data, output)
-        rows += pictures.hours(data, recipe.hours, output)
+        told = [recipe.sets, recipe.count, recipe.hours, shipped().digests]
+        drawn = [output / pictures.CODES, output / pictures.HOURS]
+        rows += _kept(_path(recipe, "figure-11", told), drawn, lambda: _cases(recipe, output))
     return rows, tables
+
+
+def _lengths(recipe: ExperimentsRecipe, name: str, output: Path) -> list[Row]:
+    return pictures.lengths(_set(name, recipe.data, recipe.count), transformer_free, output)
+
+
+def _cases(recipe: ExperimentsRecipe, output: Path) -> list[Row]:
+    data = _set(recipe.sets[-1], recipe.data, recipe.count)
+    pictures.codes(data, output)
+    return pictures.hours(data, recipe.hours, output)
 
 
 def main(arguments: list[str]) -> None:

@@ -32,6 +32,9 @@ CARS = 40
 Maker = Callable[[RoadTrajectories, PlaneRoads, int], Callable[[Conditions], Traces]]
 """From trajectories to train on, the road graph and steps of training to a fitted model."""
 
+CODES, HOURS = "trajectory-experiments-codes.png", "trajectory-experiments-hours.png"
+"""Names of the pictures of Figure 11."""
+
 _EDGES = np.arange(20, 206, 5.0)
 _CODES = 6
 _STANDS_M = 15.0  # the GPS' error alone makes some metres
@@ -56,7 +59,7 @@ def lengths(data: TrajectorySet, model: Model, output: Path) -> list[Row]:
         title=f"Figure 7, {data.name} ({data.kind})",
     )
     axis.legend()
-    figure.savefig(output / f"trajectory-experiments-lengths-{data.name}.png", dpi=90)
+    figure.savefig(lengths_path(data.name, output), dpi=90)
     plt.close(figure)
     real, made, known = (length.astype(np.float64) for length in sides.values())
     return [
@@ -68,6 +71,11 @@ def lengths(data: TrajectorySet, model: Model, output: Path) -> list[Row]:
             floor=divergence(real, known, _EDGES),
         )
     ]
+
+
+def lengths_path(name: str, output: Path) -> Path:
+    """Return where the lengths of a set are drawn."""
+    return output / f"trajectory-experiments-lengths-{name}.png"
 
 
 def codebooks(rows: list[Row], curve: list[dict[str, float]], output: Path) -> None:
@@ -126,7 +134,7 @@ def codes(data: TrajectorySet, output: Path) -> None:
     figure.suptitle(
         f"Figure 11(a): groups with one code of the first layer, {data.name} ({data.kind})"
     )
-    figure.savefig(output / "trajectory-experiments-codes.png", dpi=90)
+    figure.savefig(output / CODES, dpi=90)
     plt.close(figure)
 
 
@@ -158,7 +166,7 @@ def hours(data: TrajectorySet, at: tuple[int, ...], output: Path) -> list[Row]:
             axis.axis("off")
             rows += _hour_rows(f"figure 11b, {hour:02d}:00: {name}", traces)
     figure.suptitle(f"Figure 11(b): one route at {len(at)} hours, mean of {CARS} cars")
-    figure.savefig(output / "trajectory-experiments-hours.png", dpi=90)
+    figure.savefig(output / HOURS, dpi=90)
     plt.close(figure)
     return rows
 
