@@ -96,6 +96,9 @@ class LanguageResultsRecipe(Section):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Number format of the language models."""
 
+    note: str = ""
+    """How the language models were fitted, in words; printed with the results."""
+
 
 def shortened(data: TrajectorySet, most: int) -> TrajectorySet:
     """Return a set with the first test trajectories alone."""
@@ -180,7 +183,7 @@ def _speaker(
 
 def notes(recipe: LanguageResultsRecipe) -> list[str]:
     """Return what a reader must know of the figures."""
-    told: list[str] = []
+    told = [recipe.note] * bool(recipe.note)
     for folder in (recipe.language, recipe.roads):
         if folder is not None:
             digest, provenance = checkpoints.label(folder)
