@@ -269,7 +269,7 @@ def run(recipe: ExperimentsRecipe, output: Path) -> tuple[list[Row], list[PaperT
         rows += found
         pictures.codebooks(found, curve, output)
     if "figure 11" in recipe.parts:
-        told = [recipe.sets, recipe.count, recipe.hours, shipped().digests]
+        told: list[object] = [recipe.sets, recipe.count, recipe.hours, shipped().digests]
         drawn = [output / pictures.CODES, output / pictures.HOURS]
         rows += _kept(_path(recipe, "figure-11", told), drawn, lambda: _cases(recipe, output))
     return rows, tables
