@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from raygen.config import Section, load
 from raygen.models.trajectory_codec import CodecConfig
@@ -100,6 +100,15 @@ class ExperimentsRecipe(Recipe):
 
     cases: tuple[str, ...] = tuple(arm.name for arm in ARMS)
     """Arms to measure."""
+
+    @field_validator("cases")
+    @classmethod
+    def _known(cls, cases: tuple[str, ...]) -> tuple[str, ...]:
+        names = [arm.name for arm in ARMS]
+        if not set(cases) <= set(names):
+            msg = f"cases: must be of {'; '.join(names)}, got {cases}"
+            raise ValueError(msg)
+        return cases
 
     codebooks: CodebookSettings = CodebookSettings()
     """Figures 9 and 10."""

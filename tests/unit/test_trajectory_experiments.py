@@ -9,6 +9,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from trips_on_grid import grid_roads, grid_trips
 
 from raygen.config import load
+from raygen.errors import ConfigError
 from raygen.models.trajectory_batches import trajectory_data
 from raygen.results import Row
 from raygen.trajectories.records import check_traces
@@ -86,7 +87,14 @@ def test_an_arms_folder_depends_on_how_it_is_trained():
 def test_the_shipped_recipe_is_valid():
     recipe = load(RECIPE, ExperimentsRecipe)
     assert recipe.codebooks.model.codebooks == (32, 64, 128, 256)
-    assert {len(sizes) for sizes in recipe.codebooks.layers} == {1, 2, 3, 5}
+    assert {len(sizes) for sizes in recipe.codebooks.layers} == {1, 2, 3}
+
+
+def test_an_unknown_case_is_refused(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('output = "x"\ncases = ["w/o wheels"]\n')
+    with pytest.raises(ConfigError, match="cases: must be of whole, w/o LLM"):
+        load(path, ExperimentsRecipe)
 
 
 def test_table_2_has_floors_arms_and_the_papers_lines():
