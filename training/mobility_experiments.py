@@ -17,6 +17,7 @@ is kept in ``work`` under the digest of all that it depends on: a run that was s
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -61,23 +62,15 @@ from training.spatial import SpatialTask, standardise
 Clock = npt.NDArray[np.int32]
 
 _SQUARE_M = 2000.0
-_LATER = {
-    "work",
-    "output",
-    "shares",
-    "targets",
-    "tables",
-    "decoder_steps",
-    "sampled",
-    "tuned",
-    "planner",
-    "asked",
-}
+_LATER = set(
+    "work output shares targets tables decoder_steps sampled tuned planner asked name".split()
+)
 """Keys of the recipe that no training depends on."""
 
 _SHOWN = ("", "5")
 """Tables whose days are drawn on a map, beside their figures."""
 
+_SPEED = "generated_days_per_cpu_second"
 _MEASURES = (*QUANTITIES[:5], "cpc")
 
 
@@ -131,6 +124,9 @@ class TablesRecipe(Recipe):
 
     tuned: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Share of its days that the light decoder is fitted to, in zero- and few-shot."""
+
+    name: str = "mobility-experiments"
+    """Of the results."""
 
     work: Path = Path("runs/mobility-experiments")
     """Folder of the trainings that are done."""
@@ -242,9 +238,12 @@ def measure(
         plans = llm_plans(city, start, planner, recipe.seed)
     plans = blind_plans(plans, known, case.blind, recipe.seed)
     plans = plans_by_slot(plans) if case.slots else plans
+    begun = time.process_time()
     days = expand(generate_days(models[1], decoder, plans, city.regions, recipe.seed))
+    speed = len(days) / (time.process_time() - begun)
     real, xy = expand(city.held_out), city.regions.xy
-    return mobility_divergences(real, days, xy) | {"cpc": _common(real, days, xy)}, days
+    more = {"cpc": _common(real, days, xy), _SPEED: speed}
+    return mobility_divergences(real, days, xy) | more, days
 
 
 def _slotted(city: CityDays) -> CityDays:
@@ -290,6 +289,8 @@ def rows_of(
             )
             for metric in _MEASURES
         ]
+        if _SPEED in values:
+            rows.append(Row(rows[-1].case, _SPEED, values[_SPEED], mode="free"))
     return rows
 
 
@@ -360,7 +361,7 @@ def _path(recipe: TablesRecipe, kind: str, parts: list[object]) -> Path:
 
 
 def main(arguments: list[str]) -> None:
-    """Write ``docs/results/mobility-experiments``; the argument is the recipe."""
+    """Write the results; the argument is the recipe."""
     torch.set_num_threads(1)
     recipe = load(Path(arguments[0]), TablesRecipe)
     cities = {city.regions.name: city for city in read_cities(recipe.data, recipe.seed)}
@@ -378,7 +379,7 @@ def main(arguments: list[str]) -> None:
     for name in recipe.targets if "5" in recipe.tables else ():
         draw_unseen(recipe, cities[name], folder)
     results = Results(
-        name="mobility-experiments",
+        name=recipe.name,
         command=f"python -m training.mobility_experiments {arguments[0]}",
         data="held-out days of Beijing (GeoLife) and New York (Foursquare): observed",
         rows=rows_of(cities, found),
@@ -392,7 +393,7 @@ def main(arguments: list[str]) -> None:
         ],
         tables=paper_tables(recipe, found),
     )
-    sys.stdout.write(f"{results.write(folder / 'mobility-experiments.json')}\n")
+    sys.stdout.write(f"{results.write(folder / f'{recipe.name}.json')}\n")
 
 
 if __name__ == "__main__":

@@ -112,12 +112,12 @@ def test_trainings_are_kept_and_measured(city, recipe):
         assert torch.equal(tensor, models[1].network.state_dict()[name])
     assert kept == {p.name: p.stat().st_mtime_ns for p in recipe.work.glob("*.safetensors")}
     for values in found.values():
-        assert set(values) == {*QUANTITIES, "cpc"}
+        assert set(values) == {*QUANTITIES, "cpc", "generated_days_per_cpu_second"}
         assert 0 <= values["cpc"] < 1
         assert 0 < values["g_region"] < 1
     rows = rows_of({city.regions.name: city}, found)
-    assert len(rows) == 3 * 6
-    assert all(row.floor is not None for row in rows)
+    assert len(rows) == 3 * 7
+    assert sum(row.floor is not None for row in rows) == 3 * 6
 
 
 def test_flows_of_an_unseen_city_are_drawn(city, recipe, tmp_path):
@@ -137,7 +137,7 @@ def test_the_language_model_plans_in_its_own_table(city, recipe, tmp_path):
     case = cases(recipe)[-1]
     assert (case.table, case.told) == ("L", True)
     values = measured(recipe, city, case, trained(recipe, [city], case))
-    assert set(values) == {*QUANTITIES, "cpc"}
+    assert set(values) == {*QUANTITIES, "cpc", "generated_days_per_cpu_second"}
     assert len(list(recipe.work.glob("figures-*.json"))) == 1
 
 
