@@ -168,12 +168,15 @@ def evaluate(
     generated: Annotated[Path, typer.Option(metavar="PATH", help="Population to judge.")],
     reference: Annotated[Path, typer.Option(metavar="PATH", help="What was observed.")],
     city: Annotated[Path | None, typer.Option(metavar="DIR", help="The population's city.")] = None,
+    traces: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Output of `raygen stays --until chains`.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Results to write.")] = None,
 ) -> None:
     """Compare a population with what was observed, beside floors and baselines."""
     from raygen.evaluation import evaluate as results_of
 
-    results = results_of(preset, generated, reference, city)
+    results = results_of(preset, generated, reference, city, traces)
     if json is None:
         today = datetime.now(UTC).date().isoformat()
         _out.print(results.markdown(platform.machine(), today), markup=False)

@@ -2,7 +2,8 @@
 
 Preset ``data-fusion`` (Ma et al., arXiv:2503.15779, 6.2): Jensen–Shannon divergence of chain
 length, duration, type, start and end time against a travel survey (Table 3), and minutes a day of
-12 demographic groups against time use (Table 6). Definitions: ``raygen.metrics``.
+12 demographic groups against time use (Table 6); with GPS day chains, transitions against theirs
+(Table 4). Definitions: ``raygen.metrics``, ``raygen.transitions``.
 
 Each figure stands beside two floors. *Real against real*: the survey's held-out persons against
 its other persons; the time use of two halves of the respondents. *Baseline*: a Markov chain by slot
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from raygen import manifest, schema, seeds
+from raygen import manifest, schema, seeds, trace_days
 from raygen.errors import ConfigError, DataError
 from raygen.markov import fit_markov
 from raygen.metrics import QUANTITIES, chain_divergences, jsd, minutes_by_type
@@ -28,6 +29,7 @@ from raygen.paper_tables import (
     PAPER_TYPES,
     TABLE_5_METRICS,
     table_3,
+    table_4,
     table_5,
     table_6,
 )
@@ -36,6 +38,7 @@ from raygen.storage import Store
 from raygen.survey import CHILD_ROW, GROUP_ROWS, Survey, expand, read_survey
 from raygen.taxonomy import ACTIVITY_TYPES, DAY_S, DEMOGRAPHIC_GROUPS, HOME, SLOT_S, SLOTS
 from raygen.timeuse import DAY_KINDS, TimeUse, read_time_use
+from raygen.trace_days import trace_rows
 
 PRESETS = ("data-fusion",)
 
@@ -58,7 +61,13 @@ class PopulationDays:
     """Whether the day is a Saturday or Sunday (N)."""
 
 
-def evaluate(preset: str, generated: Path, reference: Path, city: Path | None = None) -> Results:
+def evaluate(
+    preset: str,
+    generated: Path,
+    reference: Path,
+    city: Path | None = None,
+    traces: Path | None = None,
+) -> Results:
     """Compare a population with what was observed.
 
     Parameters
@@ -71,6 +80,8 @@ def evaluate(preset: str, generated: Path, reference: Path, city: Path | None = 
         Directory with the folders ``czechia_hts`` and ``atus``.
     city
         The population's city, for where people go; left out without it.
+    traces
+        Folder of GPS day chains, for Table 4 (``raygen.trace_days``); left out without it.
 
     Returns
     -------
@@ -82,7 +93,7 @@ def evaluate(preset: str, generated: Path, reference: Path, city: Path | None = 
     ConfigError
         If there is no such preset.
     DataError
-        If the population or a survey cannot be read.
+        If the population, a survey or the traces cannot be read.
     """
     if preset not in PRESETS:
         msg = f"evaluate: preset must be one of {list(PRESETS)}, got {preset!r}"
@@ -106,6 +117,9 @@ def evaluate(preset: str, generated: Path, reference: Path, city: Path | None = 
         tables += [table_3(rows, {_TRAVELLERS: "Generated days"}, _DATA)]
         tables += [table_5(rows, DAY_KINDS[0], _DATA)]
     tables += [table_6(rows, kind, _DATA) for kind in kinds]
+    if traces is not None and DAY_KINDS[0] in kinds:
+        rows += trace_rows(days.chains[~days.weekend], weekdays_of(survey, time_use), traces)
+        tables.append(table_4(rows, {trace_days.CASE: "Generated days"}, f"GPS of {traces}"))
     return Results(
         name="data-fusion-population",
         command=f"raygen evaluate data-fusion --generated {generated} --reference {reference}",
@@ -162,16 +176,21 @@ def population_days(directory: Path) -> PopulationDays:
     return PopulationDays(chains, row, (first_day + day[fresh]) % 7 >= _SATURDAY)
 
 
+def weekdays_of(survey: Survey, time_use: TimeUse) -> npt.NDArray[np.int8]:
+    """Return the survey's persons' weekdays as chains of activity types, shape (N, 96)."""
+    shares = np.concatenate(
+        [time_use.participation[0], time_use.participation[0][6:8].mean(0, keepdims=True)]
+    )
+    return expand(survey, shares, time_use.log_minutes, 0, "evaluate")
+
+
 def survey_rows(days: PopulationDays, survey: Survey, time_use: TimeUse) -> list[Row]:
     """Return the five divergences of those who leave home on weekdays, against the survey."""
     leaves = (days.chains != HOME).any(1) & ~days.weekend
     chains, row = days.chains[leaves], days.row[leaves]
     if len(chains) == 0:
         return []
-    shares = np.concatenate(
-        [time_use.participation[0], time_use.participation[0][6:8].mean(0, keepdims=True)]
-    )
-    observed = expand(survey, shares, time_use.log_minutes, 0, "evaluate")
+    observed = weekdays_of(survey, time_use)
     size = np.bincount(survey.row, survey.weight, GROUP_ROWS)
     weight = (
         survey.weight

@@ -24,7 +24,8 @@ from raygen.models.chain_decoder import ChainDecoder
 from raygen.models.slot_network import SlotNetwork
 from raygen.stages.chains import DRAWS, UNKNOWN
 from raygen.taxonomy import SLOTS
-from training.partial_days import COMPARED, complete, fragments, transition_divergences
+from raygen.transitions import COMPARED, transition_divergences
+from training.partial_days import complete, fragments
 from training.transfer_data import Target
 
 log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 from raygen.evaluation import PAPER_TABLE_3
 from raygen.metrics import QUANTITIES
+from raygen.paper_tables import PAPER_TABLE_4
 
 PAPER: dict[str, tuple[float, ...]] = {
     "NHTS vs SCAG": (0.017, 0.009, 0.059, 0.018, 0.013),
@@ -11,12 +12,8 @@ PAPER: dict[str, tuple[float, ...]] = {
 }
 """Rows of Table 3, in the order of ``QUANTITIES``."""
 
-PAPER_LA = (
-    (0.0508, 0.0289, 0.0367), (0.0131, 0.0018, 0.0044), (0.0041, 0.0015, 0.0042),
-    (0.0028, 0.0010, 0.0030), (0.0030, 0.0008, 0.0022), (0.0052, 0.0027, 0.0054),
-    (0.0081, 0.0050, 0.0085),
-)  # fmt: skip
-"""Table 4, Los Angeles: survey against GPS, iterations 1 to 6; in the order of ``COMPARED``."""
+PAPER_LA = PAPER_TABLE_4
+"""In the order of ``raygen.transitions.COMPARED``."""
 
 NOTES = [
     "`paper`: Table 3 is NHTS and SCAG, Table 4 NHTS and GPS of Los Angeles, at the paper's own"

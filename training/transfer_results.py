@@ -29,11 +29,12 @@ from raygen.results import Row
 from raygen.stages.chains import DRAWS, UNKNOWN
 from raygen.survey import GROUP_ROWS
 from raygen.taxonomy import ACTIVITY_TYPES, HOME, SLOTS
+from raygen.transitions import COMPARED, transition_divergences
 from training.chain_data import ChainData, DataSection, load_chains
 from training.chain_results import HeldOut, held_out
 from training.in_process import fit_here
 from training.iteration import Network, hide, raw_days
-from training.partial_days import COMPARED, complete, transition_divergences
+from training.partial_days import complete
 from training.transfer import Method, TransferRecipe, load_base, transfer
 from training.transfer_data import Target, load_target
 from training.transfer_paper import PAPER, PAPER_LA

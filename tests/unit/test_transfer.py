@@ -10,6 +10,7 @@ from raygen.models.chain_decoder import ChainDecoder, ChainDecoderConfig
 from raygen.models.slot_network import SlotNetwork, SlotNetworkConfig
 from raygen.stages.chains import DRAWS, UNKNOWN
 from raygen.taxonomy import HOME, SLOTS, WORK
+from raygen.transitions import transition_divergences, transition_histograms
 from training.chain_decoder import DecoderTask, LikelihoodSection
 from training.in_process import fit_here
 from training.iteration import (
@@ -21,7 +22,7 @@ from training.iteration import (
     raw_days,
     recur,
 )
-from training.partial_days import complete, fragments, transition_divergences, transition_histograms
+from training.partial_days import complete, fragments
 from training.recipe import LoopConfig
 from training.slot_network import LossSection, SlotTask
 from training.transfer import TransferRecipe, transfer
