@@ -33,6 +33,7 @@ from raygen.taxonomy import ACTIVITY_TYPES, PLAN_SLOTS, POI_CATEGORIES
 from training.decoder import encode_days
 from training.generated_days import baselines
 from training.mobility_data import (
+    DEVELOPMENT,
     CityDays,
     MobilityData,
     day_chains,
@@ -367,10 +368,7 @@ _NOTES = [
     "region is known. oracle: the real day's own slots and POI distributions.",
     "Floor: training days against held-out days; of New York they are of different persons. "
     "Baseline: the best of the baselines for that figure, from the same start regions.",
-    "Beijing has no days beside these 853: the decoder's design, the look-up planner's 400 codes "
-    "and the fit to the generator were chosen on them, among some fifteen variants, so its figures "
-    "are of development and not of a test. New York's test persons were looked at with the final "
-    "design alone. One seed: two draws of Beijing differ by .002 in distance and .004 in radius.",
+    DEVELOPMENT,
     f"{_OWN}: each latent decoded by itself, without displacements, transitions or memory.",
     "pipeline: synthesised days of Los Angeles, plans that know only the activity type. Target of "
     "a share: the days' own regions; a region's own log probability under the decoder.",

@@ -43,7 +43,7 @@ from training.generated_days import Comparison
 from training.generator import GeneratorTask, latent_days
 from training.in_process import fit_here
 from training.mobility_cases import Blind, Case, Table, blind_plans, blinded, part
-from training.mobility_data import CityDays, MobilityData, read_cities
+from training.mobility_data import DEVELOPMENT, CityDays, MobilityData, read_cities
 from training.mobility_pictures import draw_flows
 from training.mobility_plans import (
     Plans,
@@ -60,9 +60,10 @@ from training.recipe import LoopConfig, Recipe
 from training.spatial import SpatialTask, standardise
 
 Clock = npt.NDArray[np.int32]
+Models = tuple[SpatialEncoder, Generator]
 
 _SQUARE_M = 2000.0
-_LATER = set(
+_LATER: set[str] = set(
     "work output shares targets tables decoder_steps sampled tuned planner asked name".split()
 )
 """Keys of the recipe that no training depends on."""
@@ -169,9 +170,7 @@ class BlindTask(GeneratorTask):
             yield batch | blinded(batch["temporal"], batch["semantic"], self.blind)
 
 
-def trained(
-    recipe: TablesRecipe, cities: list[CityDays], case: Case
-) -> tuple[SpatialEncoder, Generator]:
+def trained(recipe: TablesRecipe, cities: list[CityDays], case: Case) -> Models:
     """Return the encoder and the generator of a case, from ``work`` where they are done."""
     seen = seen_cities(cities, case, recipe.seed)
     # Tables 4 and 6 are of the generator: what it lacks does not change the encoder.
@@ -211,7 +210,7 @@ def trained(
 
 
 def measure(
-    recipe: TablesRecipe, city: CityDays, case: Case, models: tuple[SpatialEncoder, Generator]
+    recipe: TablesRecipe, city: CityDays, case: Case, models: Models
 ) -> tuple[dict[str, float], Clock]:
     """Return a case's divergences from held-out days and common flows, and its days (M, 48)."""
     unseen = case.held_back == city.regions.name
@@ -251,20 +250,14 @@ def _slotted(city: CityDays) -> CityDays:
     return replace(city, train=by_slot(city.train), validation=by_slot(city.validation))
 
 
-def measured(
-    recipe: TablesRecipe,
-    city: CityDays,
-    case: Case,
-    models: tuple[SpatialEncoder, Generator],
-) -> dict[str, float]:
+def measured(recipe: TablesRecipe, city: CityDays, case: Case, models: Models) -> dict[str, float]:
     """Return the figures of ``measure``, from ``work`` where it is done; keep the days there."""
     path = _figures(recipe, city, case)
     if not path.is_file() or (case.table in _SHOWN and not path.with_suffix(".npy").is_file()):
         values, days = measure(recipe, city, case, models)
         np.save(path.with_suffix(".npy"), days)
         path.write_text(json.dumps(values), encoding="utf-8")
-    values: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    return values
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def rows_of(
@@ -290,7 +283,8 @@ def rows_of(
             for metric in _MEASURES
         ]
         if _SPEED in values:
-            rows.append(Row(rows[-1].case, _SPEED, values[_SPEED], mode="free"))
+            last = rows[-1].case
+            rows.append(Row(case=last, metric=_SPEED, value=values[_SPEED], mode="free"))
     return rows
 
 
@@ -327,8 +321,8 @@ def _named(table: str) -> str:
     return {"S": "sequences", "L": "planner"}.get(table, f"Table {table}")
 
 
-def draw_unseen(recipe: TablesRecipe, city: CityDays, folder: Path) -> None:
-    """Draw the largest flows of a city that was not seen, little, or wholly (Fig. 7)."""
+def draw_unseen(recipe: TablesRecipe, city: CityDays, folder: Path) -> str:
+    """Draw the largest flows of a city not, little or wholly seen (Fig. 7); return the link."""
     wanted = [case for case in cases(recipe) if case.held_back == city.regions.name]
     words = {"zero": "zero-shot", "few": "few-shot", "whole": "all of it"}
     generated = {
@@ -336,7 +330,9 @@ def draw_unseen(recipe: TablesRecipe, city: CityDays, folder: Path) -> None:
         for case in [*wanted, cases(recipe)[0]]
     }
     given = Comparison(city, expand(city.train), expand(city.held_out), generated)
-    draw_flows(given, tuple(generated), folder / f"mobility-unseen-{city.regions.name}.png")
+    path = folder / f"mobility-unseen-{city.regions.name}.png"
+    draw_flows(given, tuple(generated), path)
+    return f"![Largest flows, {city.regions.name}]({path.name})"
 
 
 def _figures(recipe: TablesRecipe, city: CityDays, case: Case) -> Path:
@@ -376,8 +372,8 @@ def main(arguments: list[str]) -> None:
             bar.advance(task)
             sys.stderr.write(f"{case}\n")
     folder = Path("docs/results")
-    for name in recipe.targets if "5" in recipe.tables else ():
-        draw_unseen(recipe, cities[name], folder)
+    unseen = recipe.targets if "5" in recipe.tables else ()
+    shown = [draw_unseen(recipe, cities[name], folder) for name in unseen]
     results = Results(
         name=recipe.name,
         command=f"python -m training.mobility_experiments {arguments[0]}",
@@ -390,6 +386,8 @@ def main(arguments: list[str]) -> None:
             "regions of held-out days; in zero- and "
             "few-shot it knows as many days of the city as the models, or the light decoder's.",
             "Floor: training days against held-out ones.",
+            DEVELOPMENT,
+            *shown,
         ],
         tables=paper_tables(recipe, found),
     )

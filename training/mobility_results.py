@@ -21,7 +21,7 @@ from raygen.config import Section
 from raygen.errors import ConfigError
 from raygen.results import Results, Row
 from training.generated_days import BASELINES, GENERATOR, Comparison, Drawing, compare
-from training.mobility_data import CityDays, MobilityData, read_cities, voronoi_city
+from training.mobility_data import DEVELOPMENT, CityDays, MobilityData, read_cities, voronoi_city
 from training.mobility_pictures import draw_flows, draw_privacy, draw_utility
 from training.mobility_tables import (
     flow_rows,
@@ -145,7 +145,7 @@ def results_of(recipe: MobilityResultsRecipe, given: Comparison, command: str) -
     )
     for name in recipe.experiments:
         found = makers[name]()
-        yield replace(found, notes=[*found.notes, words + "."])
+        yield replace(found, notes=[*found.notes, words + ".", DEVELOPMENT])
 
 
 def _cities(recipe: MobilityResultsRecipe) -> list[CityDays]:
