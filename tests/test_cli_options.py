@@ -9,7 +9,7 @@ OPTIONS = {
     "city build": ["--output", "SPEC.toml"],
     "city check": ["DIR"],
     "estimate": ["RUN.toml"],
-    "evaluate": ["--city", "--generated", "--json", "--reference", "PRESET"],
+    "evaluate": ["--city", "--generated", "--json", "--reference", "--traces", "PRESET"],
     "generate": ["--address", "--agents", "--no-llm", "--output", "--resume", "--seed", "RUN.toml"],
     "report": ["--city", "--output", "--reference", "POPULATION"],
     "stays": ["--address", "--city", "--config", "--output", "--resume", "--until", "TRACES"],
