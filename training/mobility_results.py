@@ -145,7 +145,7 @@ def results_of(recipe: MobilityResultsRecipe, given: Comparison, command: str) -
     )
     for name in recipe.experiments:
         found = makers[name]()
-        yield replace(found, notes=[*found.notes, words + ".", DEVELOPMENT])
+        yield replace(found, notes=[*found.notes, DEVELOPMENT, words + "."])
 
 
 def _cities(recipe: MobilityResultsRecipe) -> list[CityDays]:
