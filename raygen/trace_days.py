@@ -62,19 +62,19 @@ def read_trace_days(folder: Path) -> tuple[Chains, npt.NDArray[np.int64]]:
         table = pq.read_table(path, columns=names)
         slots = _matrix(table, "slots").astype(np.int8)
         observed = _matrix(table, "observed").astype(np.bool_)
+        date = table.column("date").cast(pa.date32()).cast(pa.int32()).to_numpy().astype(np.int64)
     except (pa.ArrowException, KeyError, ValueError) as error:
         msg = f"{path}: must hold {names}, of {SLOTS} slots a day: {error}"
         raise DataError(msg) from None
     if len(slots) and not 0 <= slots.min() <= slots.max() < len(ACTIVITY_TYPES):
         msg = f"{path}: slots: must be in 0 to {len(ACTIVITY_TYPES) - 1}, got {slots.max()}"
         raise DataError(msg)
-    date = table.column("date").cast(pa.date32()).cast(pa.int32()).to_numpy().astype(np.int64)
     kept = (date + _MONDAY) % 7 < _WEEKDAYS
     known = np.where(observed, slots, np.int8(UNKNOWN))[kept]
     if not kept.any():
         msg = f"{path}: must hold a weekday, got {len(date)} days"
         raise DataError(msg)
-    if any(seen.sum() == 0 for seen in transition_histograms(known, _ALL).values()):
+    if not _goes_out(known):
         msg = f"{path}: observed: must show a start and an end of an activity away from home"
         raise DataError(msg)
     person = table.column("person_id").combine_chunks().dictionary_encode().indices.to_numpy()
@@ -90,15 +90,29 @@ def trace_rows(generated: Chains, survey: Chains, folder: Path) -> list[Row]:
         Whole weekdays (N, 96) of the population, and of the survey: the baseline.
     folder
         See ``read_trace_days``.
+
+    Raises
+    ------
+    DataError
+        As ``read_trace_days``; or if no day of the population or the survey, seen as the traced
+        ones are, leaves home and comes back.
     """
     traced, person = read_trace_days(folder)
     hidden = traced == UNKNOWN
-    values = transition_divergences(traced, _seen(generated, hidden, "generated"), _ALL)
-    baseline = transition_divergences(traced, _seen(survey, hidden, "survey"), _ALL)
+    sides = {"generated": generated, "survey": survey}
+    seen = {word: _seen(chains, hidden, word) for word, chains in sides.items()}
+    for word, chains in seen.items():
+        if not _goes_out(chains):
+            msg = (
+                f"{folder / _FILE}: no {word} weekday leaves home and comes back where traces show"
+            )
+            raise DataError(msg)
+    values = transition_divergences(traced, seen["generated"], _ALL)
+    baseline = transition_divergences(traced, seen["survey"], _ALL)
+    half = seeds.uniforms(0, "traces-halves", np.arange(person.max() + 1), 1)[:, 0].argsort()
+    left = np.isin(person, half[: len(half) // 2])
     floor: dict[str, float] = {}
-    if person.max() > 0:  # two halves of the people
-        half = seeds.uniforms(0, "traces-halves", np.arange(person.max() + 1), 1)[:, 0].argsort()
-        left = np.isin(person, half[: len(half) // 2])
+    if _goes_out(traced[left]) and _goes_out(traced[~left]):
         floor = transition_divergences(traced[left], traced[~left], _ALL)
     return [
         Row(
@@ -108,6 +122,11 @@ def trace_rows(generated: Chains, survey: Chains, folder: Path) -> list[Row]:
         )
         for column, name in enumerate(COMPARED)
     ]  # fmt: skip
+
+
+def _goes_out(chains: Chains) -> bool:
+    """Return whether some activity away from home begins, and one ends."""
+    return all(count.sum() > 0 for count in transition_histograms(chains, _ALL).values())
 
 
 def _seen(chains: Chains, hidden: BoolArray, word: str) -> Chains:

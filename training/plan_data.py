@@ -15,7 +15,7 @@ from raygen.models import codebook
 from raygen.models.codebook import Codebook, FloatArray
 from raygen.models.prompts import CHECK_IN, PERSON, PHONE
 from raygen.survey import read_survey
-from raygen.taxonomy import PLAN_SLOTS
+from raygen.taxonomy import PLAN_SLOTS, POI_CATEGORIES
 from training.plan_places import code_shares, places
 from training.plan_states import Smoothing, States, phone_states, survey_states
 from training.plan_travellers import Emphasis, survey_travellers
@@ -97,19 +97,18 @@ def read_corpus(data: PlannerData, codes: int, seed: int) -> Corpus:
     phones = observed_days(data)
     regions = [source.poi for source in phones]
     drawn = places(seed)
-    samples = np.concatenate([drawn.ensemble, drawn.of_purpose.reshape(-1, 14), *regions])
+    samples = np.concatenate(
+        [drawn.ensemble, drawn.of_purpose.reshape(-1, len(POI_CATEGORIES)), *regions]
+    )
     left_out = np.arange(len(samples)) % 10 == 0
     book = codebook.fit(samples[~left_out], codes, seed)
     shares = code_shares(drawn.of_purpose, book)
-    parts = {
-        "train": survey_states(survey, members, "train", shares, drawn.mean),
-        "validation": survey_states(survey, members, "validation", shares, drawn.mean),
-        "test": survey_states(survey, members, "test", shares, drawn.mean),
+    states = {
+        split: survey_states(survey, members, split, shares, drawn.mean)
+        for split in ("train", "validation", "test")
     }
+    parts = states | {"one": states["validation"], "other": states["test"]}
     everyone = {name: float(part.weight[PERSON].sum()) for name, part in parts.items()}
-    parts["one"] = parts["validation"]
-    parts["other"] = parts.pop("test")
-    everyone |= {"one": everyone["validation"], "other": everyone.pop("test")}
     counts = {
         "survey persons": members.shape[1],
         "survey pairs": members.shape[1] + len(survey.purpose),
@@ -117,9 +116,9 @@ def read_corpus(data: PlannerData, codes: int, seed: int) -> Corpus:
     for source in phones:
         code = book.nearest(source.poi)
         for name, days in source.parts.items():
-            states = phone_states(days, source.poi, code, codes, source.traveller)
-            share = source.share * everyone[name] / states.weight.sum()
-            parts[name] = parts[name] + states.scaled(share)
+            theirs = phone_states(days, source.poi, code, codes, source.traveller)
+            share = source.share * everyone[name] / theirs.weight.sum()
+            parts[name] = parts[name] + theirs.scaled(share)
         counts[f"{source.name} days"] = len(source.parts["train"].region)
     return Corpus(
         codebook=book,

@@ -88,6 +88,8 @@ def test_what_is_wrong_is_named(tmp_path):
         read_trace_days(write(tmp_path, days(2, kind=15)))
     with pytest.raises(DataError, match="must show a start and an end"):
         read_trace_days(write(tmp_path, np.zeros((3, SLOTS), np.int8)))
+    with pytest.raises(DataError, match="no generated weekday leaves home"):
+        trace_rows(np.zeros((9, SLOTS), np.int8), days(9), write(tmp_path, days(9)))
     pq.write_table(pa.table({"person_id": [1]}), tmp_path / "day_chains.parquet")
     with pytest.raises(DataError, match="must hold"):
         read_trace_days(tmp_path)
