@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from raygen import charts, manifest
+from raygen import charts, manifest, trajectory_charts
 from raygen.city import open_city
 from raygen.errors import ConfigError, DataError
 from raygen.manifest import Manifest
@@ -20,7 +20,7 @@ from raygen.storage import Store
 PERSONS = 200_000
 """About how many persons the picture shows at most."""
 
-_INCHES, _DPI = (15.0, 18.0), 130
+_WIDTH, _ROW, _DPI = 15.0, 6.0, 130  # inches of the figure and of a row of panels
 
 
 def report(
@@ -43,8 +43,9 @@ def report(
     Returns
     -------
     output
-        As given: six panels, with the labels of synthesised inputs in the caption; a page also
-        has the rows of each table, the label of every input and the configuration.
+        As given: six panels, and two more where the run has trajectories, with the labels of
+        synthesised inputs in the caption; a page also has the rows of each table, the label of
+        every input and the configuration.
 
     Raises
     ------
@@ -67,15 +68,22 @@ def report(
         msg = f"{place.path}: is not the city of {population} (digest {place.digest[:12]}…, the "
         msg += f"run's is {book.identity.city.digest[:12]}…); give it with --city"
         raise DataError(msg)
-    sample = charts.Sample.of(read_sample(store, book, PERSONS), place)
-    figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
-    axes = figure.subplots(3, 2).ravel()
+    tables = read_sample(store, book, PERSONS)
+    sample = charts.Sample.of(tables, place)
+    traced = tables.get("trajectories")
+    rows = 3 + (traced is not None and traced.num_rows > 0)
+    figure = Figure(figsize=(_WIDTH, _ROW * rows), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(rows, 2).ravel()
     charts.activity_profile(axes[0], sample)
     charts.trip_lengths(axes[1], sample)
     charts.homes_and_jobs(axes[2], sample)
     charts.flows(axes[3], sample)
     charts.commute_times(axes[4], sample)
     charts.departures(axes[5], sample)
+    if traced is not None and traced.num_rows:
+        points = trajectory_charts.Points(traced, place)
+        trajectory_charts.on_the_roads(axes[6], points, place)
+        trajectory_charts.speeds(axes[7], points)
     shown = len(sample.persons["person_id"])
     figure.suptitle(_title(book, shown), fontsize=17)
     figure.supxlabel(caption(book), fontsize=9, wrap=True)

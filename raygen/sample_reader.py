@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from raygen import manifest
 from raygen.errors import DataError
 from raygen.manifest import Manifest
-from raygen.schema import POPULATION
+from raygen.schema import tables_of
 from raygen.storage import Store
 
 
@@ -24,7 +24,7 @@ def read_sample(store: Store, book: Manifest, persons: int) -> dict[str, pa.Tabl
     Returns
     -------
     tables
-        By name, schema POPULATION; shards evenly spaced over the run, in order.
+        By name, schemas ``tables_of`` the run; shards evenly spaced over the run, in order.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def read_sample(store: Store, book: Manifest, persons: int) -> dict[str, pa.Tabl
     chosen = np.unique(np.linspace(0, shards - 1, wanted).round().astype(int))
     return {
         name: pa.concat_tables([_read(store, name, int(shard)) for shard in chosen])
-        for name in POPULATION
+        for name in tables_of(book.identity.config)
     }
 
 

@@ -72,15 +72,17 @@ def tables(household=0, person=0):
     }  # fmt: skip
 
 
-def write(directory, shards, city=None, households=False):
+def write(directory, shards, city=None, households=False, share=0.0):
     """Write shards of four tables each as a complete population, and return its path.
 
-    Members go their own ways unless ``households``.
+    Members go their own ways unless ``households``; with a ``share`` of trajectories the shards
+    have a table of these too.
     """
     store = Store(str(directory))
     city = city or SourceEntry(name="c", digest="aa", provenance={"zones": "synthesised"})
     apart = {"chains": {"households": households}, "assignment": {"cars": households}}
-    config = RunConfig.model_validate({"city": "unused"} | apart)
+    traced = {"trajectories": {"share": share}}
+    config = RunConfig.model_validate({"city": "unused"} | apart | traced)
     run = identify(config, city, (), (11, 12, 13, 21, 22, 23), len(shards))
     writer = Writer(store, run.digest)
     receipts = {

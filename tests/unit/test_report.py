@@ -1,12 +1,15 @@
 import html
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
+import pyarrow as pa
 import pytest
+import shapely
 import tinycity
 from smallpopulation import tables, write
 
-from raygen import charts
+from raygen import charts, schema
 from raygen.city import open_city
 from raygen.errors import ConfigError, DataError
 from raygen.manifest import SourceEntry
@@ -15,6 +18,7 @@ from raygen.report_page import _comparison
 from raygen.results import PaperTable, Results, Row
 from raygen.shards import columns
 from raygen.taxonomy import ACTIVITY_TYPES, HOME, WORK
+from raygen.trajectory_charts import Points
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,42 @@ def test_a_picture_is_drawn(city, tmp_path):
     assert content.startswith(b"\x89PNG")
     assert len(content) > 50_000
     assert [path.name for path in picture.parent.iterdir()] == ["picture.png"]
+
+
+def traced(city):
+    """Two trajectories in the city's middle: 36 km/h to the north, and one that stands."""
+    lon, lat = -118.2, 34.0
+    lines = [[(lon, lat), (lon, lat + 0.0009016), (lon, lat + 0.0018032)], [(lon, lat)] * 2]
+    seconds = [[0, 10, 20], [100, 130]]
+    return pa.Table.from_arrays(
+        [
+            pa.array([1, 2]),
+            pa.array([[1], [2]], pa.list_(pa.int64())),
+            pa.array([[1000 * t for t in row] for row in seconds], pa.list_(pa.int64())).cast(
+                schema.TRAJECTORIES.field("timestamps").type
+            ),
+            pa.array([0.0, 100.0]),
+            pa.array([[0.0] * len(row) for row in seconds], pa.list_(pa.float32())),
+            pa.array([shapely.to_wkb(shapely.LineString(line)) for line in lines]),
+        ],
+        schema=schema.TRAJECTORIES,
+    )
+
+
+def test_speeds_are_between_points_of_one_trajectory(city):
+    points = Points(traced(city), city)
+    np.testing.assert_allclose(points.speeds(), [36.0, 36.0, 0.0], rtol=2e-3)
+
+
+def test_trajectories_have_panels_of_their_own(city, tmp_path):
+    parts = tables() | {"trajectories": traced(city)}
+    population = write(tmp_path / "traced", [parts], source(city), share=0.5)
+    plain = write(tmp_path / "plain", [tables()], source(city))
+    high, low = (
+        matplotlib.image.imread(report(path, tmp_path / f"{name}.png", city.path)).shape[0]
+        for name, path in (("traced", population), ("plain", plain))
+    )
+    assert high == low * 4 // 3
 
 
 def test_a_page_has_the_picture_the_rows_and_every_label(city, tmp_path):
