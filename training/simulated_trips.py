@@ -87,7 +87,7 @@ class TaxiCity:
         near = self._nearness()
         weight = np.where(self._free, 0.0, roads.line_m) * (0.15 + near)
         self._chance = np.cumsum(weight) / weight.sum()
-        self._signal, self._bend = self._nodes()
+        self.signal, self._bend = self._nodes()
         slow = 1 + (world.slowdown - 1) * (0.6 + 0.4 * self._major + 0.6 * near)
         self.profile: SpeedProfile = hourly(network, CONGESTION.astype(np.float64), slow)
         self.router = Router(network, self.profile, Taste(), seed)
@@ -255,7 +255,7 @@ class TaxiCity:
         """Return how long each car stands at the end of each segment: red signals, giving way."""
         world, network = self.world, self.roads.network
         head = network.head[route]
-        signal = self._signal[head] & ~self._free[route]
+        signal = self.signal[head] & ~self._free[route]
         red = np.minimum(world.red * (1 + 0.5 * busy), 0.9)
         arms = np.bincount(network.head[self._major], minlength=network.nodes)[head]
         gives = ~self._major[route] & (arms > 0) & ~signal

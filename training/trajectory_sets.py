@@ -1,6 +1,7 @@
 """Sets of trajectories to train and test on: road graph, parts, what the GPS said.
 
 Observed and simulated sets go the same way: traces, map matching, a split by the hash of the id.
+Those by SUMO take minutes to make and are kept in a folder.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from raygen.trajectories.porto import INTERVAL_S, POINTS, read_porto, split
 from raygen.trajectories.records import RoadTrajectories, Traces
 from raygen.trajectory_metrics import PORTO_BOX
 from training.simulated_trips import TaxiCity, TaxiWorld
+from training.sumo_trips import Traffic, kept_trips
 
-SETS = ("porto", "porto-simulated", "la_basin-simulated")
+SETS = ("porto", "porto-simulated", "porto-sumo", "la_basin-simulated", "la_basin-sumo")
 """Names that ``load`` knows."""
 
 _FIRST_ID = 1_000_000  # models learn from simulated trips of lower ids
 _LA_WORLD = TaxiWorld(distance_m=3000.0)
+_LA_TRAFFIC = Traffic(cars=6000.0)
+_SUMO = Path("runs/sumo")
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,13 @@ def load(name: str, data: Path, count: int = 2000, seed: int = 0) -> TrajectoryS
         trip_id, traces, lost = trips.trip_id, trips.traces, str(trips.dropped)
     else:
         city = TaxiCity(graph, _LA_WORLD if la else TaxiWorld(), seed)
-        made = city.simulate(_FIRST_ID + np.arange(count))
-        trip_id, traces, lost = made.trip_id, made.traces, f"{made.lost} of other lengths"
+        ids = _FIRST_ID + np.arange(count)
+        if name.endswith("-sumo"):
+            made, lost = kept_trips(city, _LA_TRAFFIC if la else Traffic(), ids, _SUMO)
+        else:
+            made = city.simulate(ids)
+            lost = f"{made.lost} of other lengths"
+        trip_id, traces = made.trip_id, made.traces
     pieces = match_pieces(matcher, traces, POINTS[0])
     train, test = split(trip_id[pieces.rows])
     west, south = network.points.min(axis=0).tolist()

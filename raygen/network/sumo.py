@@ -1,8 +1,10 @@
 """SUMO networks, ``.net.xml`` and ``.net.xml.gz``, read as a stream.
 
-An edge for passenger cars is a segment; its shape is the edge's, or that of its first lane for
-cars. Internal edges and connections are not read: a car may turn from any segment into any other
-that leaves its node.
+An edge for passenger cars is a segment from junction to junction: its shape is the edge's, or, of
+an edge without one, that of its first lane for cars. SUMO's lanes end where junctions begin: the
+length is that of the whole line, times what its lanes are longer than they are drawn. Internal
+edges and connections are not read: a car may turn from any segment into any other that leaves its
+node.
 """
 
 import gzip
@@ -23,6 +25,24 @@ from raygen.network.draft import Nodes, Segments, network_of, node_rows
 from raygen.network.graph import KPH, FloatArray, RoadNetwork
 
 _CAR = ("passenger", "all")
+_SHORT_M = 5.0  # a lane's length over its line's says nothing where hardly a lane is left
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """An edge as the file has it."""
+
+    name: str
+    tail: str
+    head: str
+    kind: str
+    street: str
+    shape: str
+    """Empty where the edge is told by its lanes alone."""
+    lanes: list[str]
+    """Shapes of the lanes for cars."""
+    length: float
+    speed_kph: float
 
 
 @dataclass
@@ -32,9 +52,7 @@ class _Found:
     offset: tuple[float, float] | None = None
     projection: str = ""
     nodes: dict[str, str] = field(default_factory=dict[str, str])
-    edges: list[tuple[str, str, str, str, str, str, float, float, int]] = field(
-        default_factory=list[tuple[str, str, str, str, str, str, float, float, int]]
-    )
+    edges: list[_Edge] = field(default_factory=list[_Edge])
 
 
 def read_sumo(path: Path) -> RoadNetwork:
@@ -101,42 +119,62 @@ def _for_cars(lane: ElementTree.Element) -> bool:
     return not any(word in _CAR for word in lane.get("disallow", "").split())
 
 
-def _edge(
-    path: Path, edge: ElementTree.Element, lanes: list[ElementTree.Element]
-) -> tuple[str, str, str, str, str, str, float, float, int]:
+def _edge(path: Path, edge: ElementTree.Element, lanes: list[ElementTree.Element]) -> _Edge:
     name = _get(path, edge, "id")
     length, speed = (_number(path, name, _get(path, lanes[0], key)) for key in ("length", "speed"))
     kind = edge.get("type", "").split("|")[0].removeprefix("highway.")
-    shape = edge.get("shape") or _get(path, lanes[0], "shape")
     ends = _get(path, edge, "from"), _get(path, edge, "to")
-    return name, *ends, kind, edge.get("name", ""), shape, length, speed * KPH, len(lanes)
+    street, shape = edge.get("name", ""), edge.get("shape", "")
+    shapes = [_get(path, lane, "shape") for lane in lanes]
+    return _Edge(name, *ends, kind, street, shape, shapes, length, speed * KPH)
 
 
 def _network(path: Path, found: _Found) -> RoadNetwork:
     ids = pa.array(list(found.nodes), pa.string())
-    columns = list(zip(*found.edges, strict=True)) or [()] * 9
-    shapes = [_pairs(path, f"edge {e[0]!r}: shape", e[5], least=2) for e in found.edges]
+    edges = found.edges
     node_xy = [_pairs(path, f"junction {key!r}", text)[0] for key, text in found.nodes.items()]
     node_at = _degrees(path, found, np.array(node_xy, dtype=np.float64).reshape(-1, 2))
-    point_at = np.concatenate([[0], np.cumsum([len(shape) for shape in shapes], dtype=np.int64)])
-    flat = np.array([p for shape in shapes for p in shape], dtype=np.float64).reshape(-1, 2)
-    ends = [node_rows(ids, pa.array(columns[i], pa.string())) for i in (1, 2)]
+    text = {"tail": [e.tail for e in edges], "head": [e.head for e in edges]}
+    ends = {key: node_rows(ids, pa.array(names, pa.string())) for key, names in text.items()}
+    lines = [
+        _line(path, edge, node_xy[int(tail)], node_xy[int(head)])
+        for edge, tail, head in zip(edges, ends["tail"], ends["head"], strict=True)
+    ]
+    point_at = np.concatenate([[0], np.cumsum([len(line) for line, _ in lines], dtype=np.int64)])
+    flat = np.array([p for line, _ in lines for p in line], dtype=np.float64).reshape(-1, 2)
     return network_of(
         Nodes(str(path), ids, node_at[:, 0].copy(), node_at[:, 1].copy()),
         Segments(
             file=str(path),
-            source_id=pa.array(columns[0], pa.string()),
-            tail=ends[0],
-            head=ends[1],
-            length_m=np.array(columns[6], dtype=np.float64),
-            speed_kph=np.array(columns[7], dtype=np.float64),
-            lanes=np.array(columns[8], dtype=np.int64),
-            highway=pa.array(columns[3], pa.string()),
-            name=pa.array(columns[4], pa.string()),
+            source_id=pa.array([e.name for e in edges], pa.string()),
+            tail=ends["tail"],
+            head=ends["head"],
+            length_m=np.array([length for _, length in lines], dtype=np.float64),
+            speed_kph=np.array([e.speed_kph for e in edges], dtype=np.float64),
+            lanes=np.array([len(e.lanes) for e in edges], dtype=np.int64),
+            highway=pa.array([e.kind for e in edges], pa.string()),
+            name=pa.array([e.street for e in edges], pa.string()),
             point_at=point_at,
             points=_degrees(path, found, flat),
         ),
     )
+
+
+def _line(
+    path: Path, edge: _Edge, tail: tuple[float, float], head: tuple[float, float]
+) -> tuple[list[tuple[float, float]], float]:
+    """Return an edge's points from junction to junction, and its length."""
+    where = f"edge {edge.name!r}: shape"
+    lanes = [_pairs(path, where, shape, least=2) for shape in edge.lanes]
+    line = _pairs(path, where, edge.shape, least=2) if edge.shape else lanes[0]
+    line = [tail, *line[1:-1], head]
+    drawn = float(np.mean([_metres(lane) for lane in lanes]))
+    stretch = edge.length / drawn if drawn >= _SHORT_M else 1.0
+    return line, stretch * _metres(line)
+
+
+def _metres(line: list[tuple[float, float]]) -> float:
+    return float(np.hypot(*np.diff(np.array(line), axis=0).T).sum())
 
 
 def _degrees(path: Path, found: _Found, xy: FloatArray) -> FloatArray:

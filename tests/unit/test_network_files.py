@@ -76,7 +76,7 @@ SUMO = """<?xml version="1.0" encoding="UTF-8"?>
  <edge id="ab" from="a" to="b" name="High Street" type="highway.primary">
   <lane id="ab_0" index="0" allow="pedestrian" speed="2" length="500" shape="0,0 500,0"/>
   <lane id="ab_1" index="1" disallow="pedestrian" speed="10" length="501" shape="0,0 250,10 500,0"/>
-  <lane id="ab_2" index="2" speed="10" length="501" shape="0,3 500,3"/>
+  <lane id="ab_2" index="2" speed="10" length="501" shape="0,3 250,13 500,3"/>
  </edge>
  <edge id="ba" from="b" to="a"><lane id="ba_0" index="0" speed="20" length="500" shape="500,5 0,5"/></edge>
  <edge id="rail" from="a" to="b"><lane id="rail_0" index="0" allow="rail" speed="20" length="500" shape="500,5 0,5"/></edge>
