@@ -21,7 +21,7 @@ from raygen.trajectories.plane import PlaneRoads, plane_roads
 from raygen.trajectories.records import RoadTrajectories, joined
 from raygen.trajectories.routes import Float32Array, routes_of
 from training.codec_task import Split
-from training.simulated_trips import TaxiCity, TaxiWorld
+from training.simulated_trips import SimulatedTrips, TaxiCity, TaxiWorld
 from training.trajectory_sets import load
 
 LOG = logging.getLogger(__name__)
@@ -99,10 +99,14 @@ def porto_trips(data: Path) -> NetworkTrips:
 
 def with_gps_error(city: TaxiCity, ids: np.ndarray) -> RoadTrajectories:
     """Return simulated trips whose points lie across from where the cars were, as the GPS says."""
-    trips = city.simulate(ids)
+    return as_the_gps_says(city.roads, city.simulate(ids))
+
+
+def as_the_gps_says(roads: PlaneRoads, trips: SimulatedTrips) -> RoadTrajectories:
+    """Return simulated trips with offsets that are the error of the GPS across the road."""
     truth = trips.truth
-    along = truth.points(city.roads)
-    ahead = replace(truth, offset=np.ones_like(truth.offset)).points(city.roads) - along
+    along = truth.points(roads)
+    ahead = replace(truth, offset=np.ones_like(truth.offset)).points(roads) - along
     error = trips.traces.xy - along
     offset = (error * ahead).sum(axis=1)
     return replace(truth, offset=offset.astype(np.float32))

@@ -180,6 +180,28 @@ class TaxiCity:
             trip_id, first, np.tile(route, many), np.full(many, float(depart_s)), half
         )
 
+    def drive_routes(
+        self,
+        trip_id: IntArray,
+        routes: tuple[IntArray, RowArray],
+        depart_s: FloatArray,
+        ends: FloatArray,
+    ) -> SimulatedTrips:
+        """Simulate cars that drive given routes.
+
+        Parameters
+        ----------
+        trip_id
+            Ids of N cars, each once: of their drivers and of what they meet.
+        routes
+            Offsets (N + 1,) and segments, two or more of each car.
+        depart_s
+            Seconds since midnight, (N,).
+        ends
+            Where the first and the last segment are entered and left, 0 to 1, (N, 2).
+        """
+        return self._driven(trip_id, *routes, depart_s, ends)
+
     def _driven(
         self,
         trip_id: IntArray,

@@ -31,18 +31,18 @@ from raygen.models.trajectory_words import known_of, network_digest
 from raygen.network.graph import IntArray
 from raygen.trajectories.conditions import Conditions
 from raygen.trajectories.plane import PlaneRoads
-from raygen.trajectories.records import RoadTrajectories
-from training.codec_data import TrajectorySources, read_sources
+from training.codec_data import TrajectorySources
 from training.loop import FitResult, fit
 from training.model_card import ModelCard, write_card, write_curve
 from training.recipe import Recipe
+from training.trajectory_branches import Driven, observed_stretches, simulated_branches
 from training.trajectory_pairs import (
     Pairs,
     PairSettings,
     conditions_told,
     joined,
-    kept_pairs,
     pairs_of,
+    rows_kept,
 )
 
 _SUMMARY = """Conditions of a trip in words to travel-pattern tokens: Zhou et al., "From GPS points
@@ -64,7 +64,16 @@ class TrajectoryRecipe(Recipe):
     """Directory of the autoencoder."""
 
     batch: Annotated[int, Field(ge=1)] = 16
-    """Pairs in a batch."""
+    """Pairs in a batch, about; those of one route stay together."""
+
+    branches: Annotated[int, Field(ge=1)] = 1
+    """Simulated drives of each route, which share the first part of their questions."""
+
+    stretches: Annotated[int, Field(ge=0)] = 0
+    """Stretches of each observed trip that are learned from beside it."""
+
+    parts: Annotated[int, Field(ge=1)] = 1
+    """Parts of the pairs, of which each epoch takes the next."""
 
 
 @dataclass(frozen=True)
@@ -78,26 +87,31 @@ class LanguageTask:
     seed: int
     known: npt.NDArray[np.float32] | None = None
     """What is known of the new words, see ``known_of``."""
+    parts: int = 1
+    """Parts of the pairs, of which each epoch takes the next."""
 
     def model(self) -> TrajectoryLanguage:
         """Return the objective, on the language model of this machine."""
         language = load_language_model(self.config.base_model, torch.float32, "cpu")
-        return TrajectoryLanguage(self.config, language, self.seed, self.known)
+        # PyTorch's fused attention takes twice as long on a CPU, backwards, at these lengths.
+        language.decoder.set_attn_implementation("eager")  # pyright: ignore[reportCallIssue]
+        often = how_often(self.train) if self.config.bias else None
+        return TrajectoryLanguage(self.config, language, self.seed, self.known, often)
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
-        """Yield this worker's batches of an epoch: all pairs once, but for the last few.
+        """Yield this worker's batches of an epoch: all pairs of its part, but for the last few.
 
-        Pairs of a batch are of about one length: of a few batches' pairs in drawn order.
+        Routes of a batch are of about one length: of a few batches' routes in drawn order.
         """
         rng = seeds.stream(self.seed, "trajectory-pairs", epoch)
-        order, size = rng.permutation(len(self.train)), self.train.size
-        for begin in range(0, len(order), _ALIKE * self.batch):
-            part = order[begin : begin + _ALIKE * self.batch]
-            order[begin : begin + len(part)] = part[np.argsort(size[part], kind="stable")]
-        whole = len(order) // (self.batch * world) * world
-        turn = rng.permutation(whole)  # the short ones not always first
-        for index in turn[rank::world].tolist():
-            yield self.train.batch(order[index * self.batch : (index + 1) * self.batch])
+        route, size = self.train.route, self.train.size
+        order = np.argsort(route, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(route[order])) + 1)
+        part = in_turn(groups, size, self.parts, self.seed)[epoch % self.parts]
+        found = packed(part, size, self.batch, rng)
+        whole = rng.permutation(len(found) // world * world)  # the short ones not always first
+        for index in whole[rank::world].tolist():
+            yield self.train.batch(found[index])
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return nats a word of the held-out answers, in all and by what the words are."""
@@ -110,6 +124,70 @@ class LanguageTask:
 
 
 _ALIKE = 8  # batches that are sorted by length together
+
+
+def in_turn(groups: list[IntArray], size: IntArray, parts: int, seed: int) -> list[list[IntArray]]:
+    """Return the groups in parts of about as many tokens, from the first ones to the last.
+
+    What comes first in the data (simulated trips) is mostly in the first parts, what comes last
+    (observed ones) in the last; neighbours within half of the whole are mixed.
+    """
+    tokens = np.array([size[group].sum() for group in groups], dtype=np.float64)
+    place = np.cumsum(tokens) / tokens.sum()
+    jitter = seeds.stream(seed, "trajectory-parts").uniform(0.0, _MIXED, len(groups))
+    order = np.argsort(place + jitter, kind="stable")
+    share = (np.cumsum(tokens[order]) - tokens[order] / 2.0) / tokens.sum()
+    part = np.minimum((share * parts).astype(np.int64), parts - 1)
+    return [[groups[index] for index in order[part == k].tolist()] for k in range(parts)]
+
+
+_MIXED = 0.5  # share of the data by which a group may be moved behind its place
+
+
+def packed(
+    groups: list[IntArray], size: IntArray, batch: int, rng: np.random.Generator
+) -> list[IntArray]:
+    """Return batches of ``batch`` pairs or more: whole groups, of like lengths.
+
+    Parameters
+    ----------
+    groups
+        Rows of pairs of one route, each; a group of more than a batch is cut.
+    size
+        Tokens of each pair.
+    batch
+        Pairs of a batch.
+    rng
+        Draws the order.
+    """
+    parts = [group[at : at + batch] for group in groups for at in range(0, len(group), batch)]
+    shuffled = [parts[index] for index in rng.permutation(len(parts))]
+    mean = max(1, round(batch * len(shuffled) / max(1, sum(map(len, shuffled)))))
+    found: list[IntArray] = []
+    for begin in range(0, len(shuffled), _ALIKE * mean):
+        window = shuffled[begin : begin + _ALIKE * mean]
+        longest = np.array([size[group].max() for group in window])
+        taken: list[IntArray] = []
+        for index in np.argsort(longest, kind="stable").tolist():
+            taken.append(window[index])
+            if sum(map(len, taken)) >= batch:
+                found.append(np.concatenate(taken))
+                taken = []
+        if taken and sum(map(len, taken)) >= batch // 2:
+            found.append(np.concatenate(taken))
+    return found
+
+
+def how_often(pairs: Pairs) -> npt.NDArray[np.float32]:
+    """Return the logarithm of how often each new word is said in answers, one added; (E,).
+
+    Roads are left at 0: which follow a road depends on it.
+    """
+    said = np.concatenate(pairs.answers) - pairs.own
+    count = np.bincount(said, minlength=pairs.words.size) + 1.0
+    often = np.log(count / count.mean())
+    often[: pairs.words.roads] = 0.0
+    return often.astype(np.float32)
 
 
 @torch.no_grad()
@@ -156,21 +234,33 @@ def train(
     DataError
         If the trajectories are on more than one network, or too few are short enough.
     """
-    sets = read_sources(recipe.data, recipe.seed)
-    if len({each.roads.network.segments for each in sets}) != 1:
-        msg = "data.networks: the words are those of one network, got " + str(recipe.data.networks)
-        raise DataError(msg)
-    config, parts = prepared(recipe, sets[0].roads, [each.made for each in sets])
-    known = known_of(sets[0].roads, load_codec(recipe.codec)[0])
-    task = LanguageTask(config, *parts, recipe.batch, recipe.seed, known)
+    task, provenance = task_of(recipe)
     result = fit(task, recipe.loop, output, resume, address)
-    provenance = {each.name: each.label for each in sets}
-    write_weights(recipe, config, provenance, result, output)
+    write_weights(recipe, task.config, provenance, result, output)
     return output
 
 
+def task_of(recipe: TrajectoryRecipe) -> tuple[LanguageTask, dict[str, str]]:
+    """Return what a recipe fits, and where its trajectories come from."""
+    if len(recipe.data.networks) != 1:
+        msg = "data.networks: the words are those of one network, got " + str(recipe.data.networks)
+        raise DataError(msg)
+    name = recipe.data.networks[0]
+    sets = [simulated_branches(name, recipe.data, recipe.branches, recipe.seed)]
+    observed = observed_stretches(recipe.data, recipe.stretches, recipe.seed)
+    sets += [] if observed is None else [observed]
+    roads = sets[0].trips.roads
+    if observed is not None and observed.trips.roads.segments != roads.segments:
+        msg = f"data.networks: {name} is another network than the observed trips'"
+        raise DataError(msg)
+    config, parts = prepared(recipe, roads, sets)
+    known = known_of(roads, load_codec(recipe.codec)[0])
+    task = LanguageTask(config, *parts, recipe.batch, recipe.seed, known, recipe.parts)
+    return task, {each.trips.name: each.trips.label for each in sets}
+
+
 def prepared(
-    recipe: TrajectoryRecipe, roads: PlaneRoads, sets: list[RoadTrajectories]
+    recipe: TrajectoryRecipe, roads: PlaneRoads, sets: list[Driven]
 ) -> tuple[TrajectoryLanguageConfig, tuple[Pairs, Pairs]]:
     """Return the whole configuration, and the pairs to train on and to validate on."""
     codec, digest = load_codec(recipe.codec)
@@ -187,14 +277,15 @@ def prepared(
     words = Vocabulary(config.roads, config.codebooks)
     trained: list[Pairs] = []
     held: list[Pairs] = []
-    for made in sets:
-        told = conditions_told(made, roads)
+    for each in sets:
+        told = conditions_told(each.trips.made, roads)
         how = words, language, config.roads_first
-        every = kept_pairs(pairs_of(made, told, roads, codec, how), recipe.pairs)
-        rows = np.arange(len(every))
-        cut = len(every) - max(1, round(recipe.data.validation * len(every)))
-        trained.append(every.take(rows[:cut]))
-        held.append(every.take(rows[cut:]))
+        every = pairs_of(each.trips.made, told, roads, codec, how)
+        rows = rows_kept(every, recipe.pairs)
+        # The last routes, all their drives and stretches, are held out.
+        cut = int(np.quantile(each.of[rows], 1.0 - recipe.data.validation))
+        trained.append(every.take(rows[each.of[rows] < cut]))
+        held.append(every.take(rows[each.of[rows] >= cut]))
     both = joined(trained), joined(held)
     if len(both[0]) < recipe.batch:
         msg = f"pairs: {len(both[0])} of at most {recipe.pairs.most_tokens} tokens, "

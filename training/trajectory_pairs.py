@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -12,7 +13,7 @@ from raygen.config import Section
 from raygen.models.language import LanguageModel
 from raygen.models.trajectory_batches import trajectory_data
 from raygen.models.trajectory_codec import TrajectoryCodec, groups_of, length_tokens
-from raygen.models.trajectory_language import encode
+from raygen.models.trajectory_questions import Question, countdown, questions
 from raygen.models.trajectory_tokens import (
     FORCED,
     LEAST_ROADS,
@@ -24,7 +25,7 @@ from raygen.models.trajectory_tokens import (
 )
 from raygen.network.graph import IntArray
 from raygen.network.node2vec import successors
-from raygen.trajectories.conditions import Conditions, question, unconditioned_question
+from raygen.trajectories.conditions import Conditions
 from raygen.trajectories.plane import PlaneRoads
 from raygen.trajectories.records import RoadTrajectories
 from raygen.trajectories.routes import routes_of
@@ -45,7 +46,7 @@ class PairSettings(Section):
 class Pairs:
     """Questions and answers as tokens."""
 
-    questions: list[IntArray]
+    questions: list[Question]
     answers: list[IntArray]
 
     words: Vocabulary
@@ -73,26 +74,52 @@ class Pairs:
             answers=[self.answers[row] for row in chosen],
         )
 
+    @property
+    def route(self) -> IntArray:
+        """Number of what each question shares with others, (N,): equal for one route."""
+        known: dict[bytes, int] = {}
+        keys = (question.shared.tobytes() for question in self.questions)
+        return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
+
     def batch(self, rows: IntArray) -> dict[str, Tensor]:
         """Return pairs as ``TrajectoryLanguage`` reads them, zeros behind their ends."""
-        whole = [np.concatenate([self.questions[r], self.answers[r]]) for r in rows.tolist()]
-        most = max(len(one) for one in whole)
-        ids = np.zeros((len(whole), most), dtype=np.int64)
-        mask, kind = np.zeros_like(ids, dtype=np.bool_), np.full_like(ids, FORCED)
+        asked = [self.questions[row] for row in rows.tolist()]
+        parts = [
+            np.concatenate([question.own, self.answers[row]])
+            for question, row in zip(asked, rows.tolist(), strict=True)
+        ]
+        ids, mask = padded(parts)
+        kind, left = np.full_like(ids, FORCED), np.full_like(ids, -1)
         options: list[IntArray] = []
-        for row, (one, source) in enumerate(zip(whole, rows.tolist(), strict=True)):
+        length_m = None if self.follows is None else self.follows.length_m
+        for row, (question, source) in enumerate(zip(asked, rows.tolist(), strict=True)):
             said = self.answers[source] - self.own
-            ids[row, : len(one)] = one
-            mask[row, : len(one)] = True
-            kind[row, len(self.questions[source]) : len(one)] = kinds(self.words, said)
+            here = slice(len(question.own), len(parts[row]))
+            kind[row, here] = kinds(self.words, said)
+            left[row, here] = countdown(self.words, question, said, length_m)
             if self.follows is not None:
                 options += next_roads(self.words, said, self.follows)
-        made = {"ids": ids, "mask": mask, "kinds": kind}
+        first = {question.shared.tobytes(): question.shared for question in asked}
+        number = {key: index for index, key in enumerate(first)}
+        shared, shared_mask = padded(list(first.values()))
+        made = {"ids": ids, "mask": mask, "kinds": kind, "left": left}
+        made |= {"shared": shared, "shared_mask": shared_mask}
+        made["of"] = np.array([number[question.shared.tobytes()] for question in asked])
         if options:
             made["options"] = np.full((len(options), max(map(len, options))), -1, dtype=np.int64)
             for row, some in enumerate(options):
                 made["options"][row, : len(some)] = some
         return {name: torch.from_numpy(each) for name, each in made.items()}
+
+
+def padded(parts: list[IntArray]) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Return lists as rows with zeros behind their ends, and where there are tokens."""
+    ids = np.zeros((len(parts), max(map(len, parts))), dtype=np.int64)
+    mask = np.zeros_like(ids, dtype=np.bool_)
+    for row, part in enumerate(parts):
+        ids[row, : len(part)] = part
+        mask[row, : len(part)] = True
+    return ids, mask
 
 
 def pairs_of(
@@ -130,23 +157,26 @@ def pairs_of(
             route = made.route[made.route_first[row] : made.route_first[row + 1]]
             first = route.astype(np.int64) if roads_first else None
             answers[row] = own + words.answer(tokens[at], codes[at, : groups[at]], first)
-    texts = (
-        unconditioned_question(told, row) if roads_first else question(roads.network, told, row)
-        for row in range(len(made))
-    )
-    questions = [encode(language, own, words, text + " ") for text in texts]
-    follows = Successors(*successors(roads.network)) if roads_first else None
-    return Pairs(questions, answers, words, own, follows)
+    asked = questions((language, own, words), roads.network, told, roads_first)
+    follows = None
+    if roads_first:
+        length_m = roads.network.length_m.astype(np.float64)
+        follows = Successors(*successors(roads.network), length_m)
+    return Pairs(asked, answers, words, own, follows)
 
 
-def kept_pairs(pairs: Pairs, settings: PairSettings) -> Pairs:
+def rows_kept(pairs: Pairs, settings: PairSettings) -> IntArray:
     """Return the pairs that are short enough and may be said, at most as many as asked for."""
     short = pairs.size <= settings.most_tokens
     if pairs.follows is not None:
         roads = np.array([(a - pairs.own < pairs.words.roads).sum() for a in pairs.answers])
         short &= (roads >= LEAST_ROADS) & (roads <= MOST_ROADS)
-    rows = np.flatnonzero(short)
-    return pairs.take(rows[: settings.pairs or None])
+    return np.flatnonzero(short)[: settings.pairs or None]
+
+
+def kept_pairs(pairs: Pairs, settings: PairSettings) -> Pairs:
+    """Return the pairs of ``rows_kept``."""
+    return pairs.take(rows_kept(pairs, settings))
 
 
 def joined(parts: list[Pairs]) -> Pairs:

@@ -4,19 +4,25 @@ HTP (Zhou et al., KDD 2026), section 4.2: conditions as text, LoRA and the embed
 words alone are trained. What cannot be said at a place of an answer (``Grammar``) is left out of
 the softmax, in the loss as in the draws: nothing is spent on learning the form.
 
-Ours differs in two points, for trainings of few pairs. A new word begins as a random projection of
-what is known of it (``trajectory_words.known_of``: where a segment lies, a code's vector), so that
-like words begin alike. And logits are over √H, so that an untrained model says all words that are
-allowed about as often.
+A batch has several answers to what its questions share: the beginning is read once, and keys and
+values of it are handed to each answer. The loss is that of single pairs (tested).
+
+Ours differs, for trainings of few pairs. A new word begins as a random projection of what is known
+of it (``trajectory_words.known_of``: where a segment lies, a code's vector), so that like words
+begin alike. Logits are over √H, so that an untrained model says all words that are allowed about as
+often. And two switches of the configuration, off in the paper's preset: ``bias`` (a number for each
+new word, which begins at how often it is said) and ``countdown`` (an embedding of how many groups
+are to come is added to the answer's words, as Takase and Okazaki do in "Positional encoding to
+control output sequence length", NAACL 2019).
 """
 
 # Shape suffixes: B = batch, T = tokens, H = hidden width, E = new words, N = answer tokens,
-# S = words to choose from, K = figures known of a word.
+# S = words to choose from, K = figures known of a word, R = beginnings, P = their tokens.
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +35,8 @@ from raygen import seeds
 from raygen.config import Section
 from raygen.models.language import LanguageModel
 from raygen.models.plan_net import PlannerArchitecture, add_lora
-from raygen.models.trajectory_planner import Patterns, drawn
+from raygen.models.trajectory_planner import Patterns
+from raygen.models.trajectory_questions import LEFT_GROUPS, LEFT_ROADS
 from raygen.models.trajectory_tokens import (
     CODE,
     FORCED,
@@ -37,14 +44,8 @@ from raygen.models.trajectory_tokens import (
     LENGTHS,
     NEXT_ROAD,
     ROAD,
-    Grammar,
-    Successors,
     Vocabulary,
 )
-from raygen.network.graph import IntArray
-
-if TYPE_CHECKING:
-    from transformers import DynamicCache
 
 
 class TrajectoryLanguageConfig(Section):
@@ -77,6 +78,16 @@ class TrajectoryLanguageConfig(Section):
     roads_first: bool = False
     """Whether the answer begins with the route, which is then no condition: HTP+."""
 
+    bias: bool = False
+    """Whether each new word has a number that is added to its logit. Not in the paper."""
+
+    countdown: bool = False
+    """Whether an answer's words tell how much is to come. Not in the paper, see ``countdown``."""
+
+    ordinary: bool = False
+    """Whether roads, codes and lengths are said in ordinary words of the language model, one for
+    each, which are not trained: the ablation "w/o OOV" (Table 2)."""
+
 
 class TrajectoryLanguage(nn.Module):
     """A frozen decoder with LoRA, and the embeddings of the new words."""
@@ -87,6 +98,7 @@ class TrajectoryLanguage(nn.Module):
         language: LanguageModel,
         seed: int,
         known_EK: npt.NDArray[np.float32] | None = None,
+        often_E: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -104,19 +116,38 @@ class TrajectoryLanguage(nn.Module):
             draw = _KNOWN**0.5 * shown + (1.0 - _KNOWN) ** 0.5 * draw
         # About the mean of the known words: a new one begins as no word in particular.
         begin = table.weight.detach().float().mean(dim=0) + spread * torch.from_numpy(draw)
-        self.new = nn.Embedding.from_pretrained(begin, freeze=False)
+        if config.ordinary:
+            ordinary = rng.choice(self.own, size[0], replace=self.own < size[0])
+            begin = table.weight.detach().float()[torch.from_numpy(ordinary)]
+        self.new = nn.Embedding.from_pretrained(begin, freeze=config.ordinary)
+        if config.bias:
+            often = torch.zeros(size[0]) if often_E is None else torch.from_numpy(often_E)
+            self.bias = nn.Parameter(often)
+        if config.countdown:
+            steps = (LEFT_GROUPS + LEFT_ROADS, size[1])
+            drawn_H = rng.standard_normal(steps, dtype=np.float32)
+            left = _COUNTED * spread * torch.from_numpy(drawn_H)
+            self.left = nn.Embedding.from_pretrained(left, freeze=False)
 
-    def embedded(self, ids_BT: Tensor) -> Tensor:
-        """Return embeddings (B, T, H) of tokens: own ones, and new ones from ``own`` on."""
+    def embedded(self, ids_BT: Tensor, left_BT: Tensor | None = None) -> Tensor:
+        """Return embeddings (B, T, H) of tokens: own ones, and new ones from ``own`` on.
+
+        ``left_BT`` is what ``countdown`` tells of them, -1 where it tells nothing.
+        """
         table: Any = self.decoder.get_input_embeddings()  # pyright: ignore[reportCallIssue]
         new = ids_BT >= self.own
         known_BTH = table(ids_BT.masked_fill(new, 0))
         new_BTH = self.new((ids_BT - self.own).clamp(min=0))
-        return torch.where(new[..., None], new_BTH, known_BTH)
+        found_BTH = torch.where(new[..., None], new_BTH, known_BTH)
+        if left_BT is None or not self.config.countdown:
+            return found_BTH
+        told_BTH = self.left(left_BT.clamp(min=0))
+        return found_BTH + told_BTH.masked_fill((left_BT < 0)[..., None], 0.0)
 
     def logits(self, hidden: Tensor, low: int = 0, high: int | None = None) -> Tensor:
         """Return logits of the new words from ``low`` to ``high``; tied to their embeddings."""
-        return self._head(hidden) @ self.new.weight[low:high].float().T
+        logits = self._head(hidden) @ self.new.weight[low:high].float().T
+        return logits + self.bias[low:high].float() if self.config.bias else logits
 
     def _head(self, hidden: Tensor) -> Tensor:
         return hidden.float() * hidden.shape[-1] ** -0.5
@@ -127,9 +158,11 @@ class TrajectoryLanguage(nn.Module):
         Parameters
         ----------
         batch
-            ``ids`` (B, T), ``mask`` (B, T): where there are tokens; ``kinds`` (B, T): what an
-            answer could say there (``kinds``), FORCED elsewhere; for HTP+ ``options`` (N, S): the
-            words allowed at its tokens of kind NEXT_ROAD in order, -1 behind the last.
+            ``shared`` (R, P) and ``shared_mask``: beginnings of questions; ``of`` (B,): that of
+            each row. ``ids`` (B, T), the rest of questions and answers, and ``mask``: where there
+            are tokens; ``kinds`` (B, T): what an answer could say there (``kinds``), FORCED
+            elsewhere; ``left`` (B, T): see ``countdown``; for HTP+ ``options`` (N, S): the words
+            allowed at its tokens of kind NEXT_ROAD in order, -1 behind the last.
         progress
             Share of the training that is done; not used.
         """
@@ -142,10 +175,9 @@ class TrajectoryLanguage(nn.Module):
 
         ``length``, ``codes`` (with the ends) and, for HTP+, ``roads``; see ``forward``.
         """
-        ids, mask, kinds = batch["ids"], batch["mask"], batch["kinds"][:, 1:]
-        out = self.decoder(inputs_embeds=self.embedded(ids), attention_mask=mask.long())
+        ids, kinds = batch["ids"], batch["kinds"][:, 1:]
         says = kinds != FORCED
-        hidden_NH, kind_N = out.last_hidden_state[:, :-1][says], kinds[says]
+        hidden_NH, kind_N = self.hidden(batch)[:, :-1][says], kinds[says]
         word_N = ids[:, 1:][says] - self.own
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
@@ -159,6 +191,35 @@ class TrajectoryLanguage(nn.Module):
             sums[name] = sums[name] + lost if name in sums else lost
             counts[name] = counts.get(name, 0) + int(here.sum())
         return sums, counts
+
+    def hidden(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the last hidden states (B, T, H) of a batch's rows behind their beginnings."""
+        from transformers import DynamicCache
+
+        shared_RP, seen_RP, of = batch["shared"], batch["shared_mask"], batch["of"]
+        read = DynamicCache()
+        self.decoder(
+            inputs_embeds=self.embedded(shared_RP),
+            attention_mask=seen_RP.long(),
+            past_key_values=read,
+            use_cache=True,
+        )
+        cache = DynamicCache()
+        for index, layer in enumerate(read.layers):
+            keys: Any = layer.keys  # pyright: ignore[reportAttributeAccessIssue]
+            values: Any = layer.values  # pyright: ignore[reportAttributeAccessIssue]
+            cache.update(keys.index_select(0, of), values.index_select(0, of), index)
+        ids_BT = batch["ids"]
+        seen_BS = torch.cat([seen_RP.index_select(0, of), batch["mask"]], dim=1)
+        place_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device) + seen_RP.sum(1)[of][:, None]
+        out = self.decoder(
+            inputs_embeds=self.embedded(ids_BT, batch["left"]),
+            attention_mask=seen_BS.long(),
+            position_ids=place_BT,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return out.last_hidden_state
 
     def _saying(self, kind: int, hidden_NH: Tensor, word_N: Tensor) -> Tensor:
         """Return the nats of words drawn from a range of words, and from the end too."""
@@ -181,6 +242,8 @@ class TrajectoryLanguage(nn.Module):
         """Return the nats of words drawn each from its own few."""
         some = self.new(options_NS.clamp(min=0)).float()
         logits = torch.einsum("nh,nsh->ns", self._head(hidden_NH), some)
+        if self.config.bias:
+            logits = logits + self.bias[options_NS.clamp(min=0)].float()
         logits = logits.masked_fill(options_NS < 0, -torch.inf)
         target = (options_NS == word_N[:, None]).long().argmax(dim=1)
         return F.cross_entropy(logits, target, reduction="sum")
@@ -189,16 +252,7 @@ class TrajectoryLanguage(nn.Module):
 _KNOWN = 0.8
 """Share of a new word's first variance that comes from what is known of it."""
 
-
-def encode(language: LanguageModel, own: int, words: Vocabulary, text: str) -> IntArray:
-    """Return the tokens of a text: the language model's own, and new ones from ``own`` on."""
-    parts: list[IntArray] = []
-    for piece in words.pieces(text):
-        if isinstance(piece, int):
-            parts.append(np.array([own + piece], dtype=np.int64))
-        else:
-            parts.append(language.tokens(piece)[0].numpy())
-    return np.concatenate(parts)
+_COUNTED = 0.3  # first size of what tells how much is to come, over that of a word
 
 
 @dataclass(frozen=True)
@@ -218,87 +272,3 @@ class Said:
 def clock_of(device: torch.device) -> Callable[[], float]:
     """Return what tells the seconds of work on a device: the CPU's own, or elapsed ones."""
     return time.process_time if device.type == "cpu" else time.perf_counter
-
-
-@torch.no_grad()
-def answer(
-    model: TrajectoryLanguage,
-    questions: list[IntArray],
-    uniform: npt.NDArray[np.float64],
-    points: IntArray | None = None,
-    successors: Successors | None = None,
-) -> Said:
-    """Answer a batch of questions, all padded to the longest; ``Speaker`` does the same faster.
-
-    Parameters
-    ----------
-    model
-        In evaluation mode.
-    questions
-        Tokens of each, see ``encode``.
-    uniform
-        What the words are drawn by, (B, words of an answer at most), in [0, 1).
-    points
-        Points of each trajectory; drawn by the model where they are not given.
-    successors
-        The network's, for HTP+.
-
-    Returns
-    -------
-    said
-        Every answer decodes (``Grammar``). Keys and values of prompts and answers are kept.
-    """
-    from transformers import DynamicCache
-
-    grammar = Grammar(model.words, len(questions), points, successors)
-    cache = DynamicCache()
-    clock = clock_of(model.new.weight.device)
-    begun = clock()
-    ids, mask = left_padded(questions)
-    hidden = _extend(model, cache, ids, mask)
-    between = clock()
-    steps, count = 0, 0
-    while not grammar.done.all():
-        allowed = torch.from_numpy(grammar.allowed())
-        logits = model.logits(hidden).masked_fill(~allowed, -torch.inf)
-        said = drawn(logits, torch.from_numpy(uniform[:, steps]))
-        count += int((~grammar.done).sum())
-        grammar.advance(said.numpy())
-        mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=torch.bool)], dim=1)
-        hidden = _extend(model, cache, said[:, None] + model.own, mask)
-        steps += 1
-    ended = clock()
-    return Said(
-        grammar.patterns(),
-        grammar.roads,
-        sum(len(question) for question in questions),
-        count,
-        between - begun,
-        ended - between,
-    )
-
-
-def left_padded(questions: list[IntArray]) -> tuple[Tensor, Tensor]:
-    """Return tokens (B, T) that end together, and where there are any."""
-    most = max(len(question) for question in questions)
-    ids = np.zeros((len(questions), most), dtype=np.int64)
-    mask = np.zeros_like(ids, dtype=np.bool_)
-    for row, question in enumerate(questions):
-        ids[row, most - len(question) :] = question
-        mask[row, most - len(question) :] = True
-    return torch.from_numpy(ids), torch.from_numpy(mask)
-
-
-def _extend(
-    model: TrajectoryLanguage, cache: "DynamicCache", ids_BT: Tensor, mask_BS: Tensor
-) -> Tensor:
-    """Append tokens to the cache and return the last hidden state (B, H)."""
-    place = (mask_BS.long().cumsum(dim=1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
-    out = model.decoder(
-        inputs_embeds=model.embedded(ids_BT),
-        attention_mask=mask_BS.long(),
-        position_ids=place,
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return out.last_hidden_state[:, -1]

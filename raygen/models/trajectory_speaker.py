@@ -5,7 +5,7 @@ its slot at once, and the next question is read into it; words that have no alte
 a length that was asked for) are not drawn, and those at an answer's end are not even read. Each
 question is read alone and every pass over the slots has one shape, so that an answer does not
 depend on the others (see docs/trajectories.md for what that means in floating point). The opening
-words of the questions are read once.
+words of the questions are read once, and so is a route that several questions in turn are about.
 
 transformers has continuous batching of its own (``generate_batch``). It draws from one generator
 for all requests and reads token ids alone: neither draws by trip nor words whose embeddings lie
@@ -27,13 +27,16 @@ from torch import Tensor
 from raygen.models.language import LanguageModel
 from raygen.models.plan_net import fork
 from raygen.models.slot_cache import SlotCache
-from raygen.models.trajectory_language import (
-    Said,
-    TrajectoryLanguage,
-    clock_of,
-    encode,
-)
+from raygen.models.trajectory_language import Said, TrajectoryLanguage, clock_of
 from raygen.models.trajectory_planner import MOST_GROUPS, drawn
+from raygen.models.trajectory_questions import (
+    OPENING,
+    ROUTELESS_OPENING,
+    Question,
+    countdown,
+    encode,
+    questions,
+)
 from raygen.models.trajectory_tokens import (
     MOST_ROADS,
     Grammar,
@@ -42,7 +45,7 @@ from raygen.models.trajectory_tokens import (
 )
 from raygen.network.graph import IntArray, RoadNetwork
 from raygen.network.node2vec import successors
-from raygen.trajectories.conditions import Conditions, question, unconditioned_question
+from raygen.trajectories.conditions import Conditions
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -51,10 +54,6 @@ WORDS = 3 + 4 * MOST_GROUPS
 """Words of an answer, at most; with a route before it ``ROUTE_WORDS`` more."""
 
 ROUTE_WORDS = 2 + MOST_ROADS
-
-OPENING, ROUTELESS_OPENING = "The road segments are ", "The start time is"
-"""Beginnings of ``question`` and ``unconditioned_question``; one that begins otherwise is read
-whole."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +65,18 @@ class Speaker:
     slots: int = 16
     """Answers under way at once."""
 
-    def questions(self, network: RoadNetwork, told: Conditions) -> list[IntArray]:
-        """Return the questions about conditions as tokens; without roads for HTP+."""
-        plus = self.model.config.roads_first
-        texts = (
-            unconditioned_question(told, row) if plus else question(network, told, row)
-            for row in range(len(told))
-        )
-        model = self.model
-        return [encode(self.language, model.own, model.words, text + " ") for text in texts]
+    def questions(
+        self, network: RoadNetwork, told: Conditions, points: IntArray | None = None
+    ) -> list[Question]:
+        """Return the questions about conditions, see ``questions``; without roads for HTP+."""
+        speaks = self.language, self.model.own, self.model.words
+        return questions(speaks, network, told, self.model.config.roads_first, points)
 
     def follows(self, network: RoadNetwork) -> Successors | None:
         """Return what may follow a segment where the model says routes (HTP+)."""
-        return Successors(*successors(network)) if self.model.config.roads_first else None
+        if not self.model.config.roads_first:
+            return None
+        return Successors(*successors(network), network.length_m.astype(np.float64))
 
     @cached_property
     def opening(self) -> IntArray:
@@ -94,7 +92,7 @@ class Speaker:
 
     def answers(
         self,
-        questions: list[IntArray],
+        questions: list[Question],
         uniform: npt.NDArray[np.float64],
         points: IntArray | None = None,
         follows: Successors | None = None,
@@ -104,7 +102,7 @@ class Speaker:
         Parameters
         ----------
         questions
-            Tokens of each of N questions.
+            N questions.
         uniform
             What the words are drawn by, (N, ``draws``), in [0, 1): column i draws word i.
         points
@@ -125,7 +123,7 @@ class _Talk:
     """The answers to some questions, while they are said."""
 
     speaker: Speaker
-    questions: list[IntArray]
+    questions: list[Question]
     uniform: npt.NDArray[np.float64]
     points: IntArray | None
     follows: Successors | None
@@ -138,6 +136,7 @@ class _Talk:
         self.asked = np.full(slots, -1, dtype=np.int64)  # the question in each slot; -1: none
         self.spoken = np.zeros(slots, dtype=np.int64)
         self.unread: list[list[int]] = [[] for _ in range(slots)]
+        self.words: list[list[int]] = [[] for _ in range(slots)]  # said since the question
         like = model.new.weight
         self.hidden_BH = torch.zeros(slots, like.shape[1], device=like.device)
         self.token = np.zeros(count, dtype=np.int64)
@@ -156,6 +155,7 @@ class _Talk:
         """Answer all questions."""
         opening = self.speaker.opening
         self.start = _read(self.speaker.model, None, opening)[0]
+        self.route: tuple[bytes, DynamicCache | None] = b"", None
         while self.waiting or (self.asked >= 0).any():
             self._admit()
             while len(ready := self._ready()):
@@ -189,6 +189,7 @@ class _Talk:
             self.grammar.begin(slot, 0 if self.points is None else int(self.points[row]))
             lead = self.grammar.forced(slot)
             self.spoken[slot] = len(lead)
+            self.words[slot] = list(lead)
             self.counts["words"] += len(lead)
             cache, self.hidden_BH[slot] = self._read_question(self.questions[row], lead)
             if self.cache is None:
@@ -196,13 +197,29 @@ class _Talk:
             self.cache.fill(slot, cache)
         self.counts["prompt_s"] += self.clock() - begin
 
-    def _read_question(self, question: IntArray, lead: list[int]) -> tuple["DynamicCache", Tensor]:
-        """Read a question and the first words of its answer, alone and behind the opening."""
+    def _read_question(self, asked: Question, lead: list[int]) -> tuple["DynamicCache", Tensor]:
+        """Read a question and the first words of its answer.
+
+        The opening, the route and the drive are read one after another, each once where several
+        questions follow each other that share it, so that the sums are the same either way.
+        """
         model, opening = self.speaker.model, self.speaker.opening
-        ids = np.concatenate([question, model.own + np.array(lead, dtype=np.int64)])
-        if not np.array_equal(ids[: len(opening)], opening):
-            return _read(model, None, ids)
-        return _read(model, self.start, ids[len(opening) :])
+        route, start = asked.shared, None
+        if np.array_equal(route[: len(opening)], opening):
+            route, start = route[len(opening) :], self.start
+        key = asked.shared.tobytes()
+        if key != self.route[0]:
+            read = start if start is not None and len(route) == 0 else _read(model, start, route)[0]
+            self.route = key, read
+        said = np.array(lead, dtype=np.int64)
+        left = np.full(len(asked.own) + len(lead), -1, dtype=np.int64)
+        left[len(asked.own) :] = self._left(asked, lead)
+        return _read(model, self.route[1], np.concatenate([asked.own, model.own + said]), left)
+
+    def _left(self, asked: Question, words: list[int]) -> IntArray:
+        """Return the countdown of an answer's words so far."""
+        length_m = None if self.follows is None else self.follows.length_m
+        return countdown(self.speaker.model.words, asked, np.array(words, dtype=np.int64), length_m)
 
     def _say(self, ready: IntArray) -> None:
         """Draw the next word of some slots, and say what must follow it."""
@@ -216,6 +233,7 @@ class _Talk:
         for slot, word in zip(ready.tolist(), (low + said).tolist(), strict=True):
             grammar.say(slot, word)
             self.unread[slot] = [word, *grammar.forced(slot)]
+            self.words[slot] += self.unread[slot]
             self.spoken[slot] += len(self.unread[slot])
             self.counts["words"] += len(self.unread[slot])
             if grammar.done[slot]:
@@ -238,9 +256,12 @@ class _Talk:
         if cache is None:
             return
         ids = np.array([model.own + words[0] if words else 0 for words in self.unread])
+        left = np.array([self._next_left(slot) for slot in range(len(ids))])
         device = model.new.weight.device
         out = model.decoder(
-            inputs_embeds=model.embedded(torch.from_numpy(ids)[:, None].to(device)),
+            inputs_embeds=model.embedded(
+                *(torch.from_numpy(x)[:, None].to(device) for x in (ids, left))
+            ),
             attention_mask=cache.mask().to(device),
             position_ids=cache.length[:, None].to(device),
             past_key_values=cache,
@@ -253,15 +274,30 @@ class _Talk:
             self.unread[slot].pop(0)
         self.counts["answer_s"] += self.clock() - begin
 
+    def _next_left(self, slot: int) -> int:
+        """Return the countdown at a slot's next word to be read."""
+        unread = len(self.unread[slot])
+        if not (unread and self.speaker.model.config.countdown):
+            return -1
+        read = self.words[slot][: len(self.words[slot]) - unread + 1]
+        return int(self._left(self.questions[int(self.asked[slot])], read)[-1])
+
 
 _COUNTS = ("words", "prompt_s", "answer_s")
 
 
 def _read(
-    model: TrajectoryLanguage, start: "DynamicCache | None", ids: IntArray
+    model: TrajectoryLanguage,
+    start: "DynamicCache | None",
+    ids: IntArray,
+    left: IntArray | None = None,
 ) -> tuple["DynamicCache", Tensor]:
     """Read a text behind a beginning; its keys and values, and the last hidden state (H,)."""
     cache = fork(start, 1)
-    tokens = torch.from_numpy(ids)[None].to(model.new.weight.device)
-    out = model.decoder(inputs_embeds=model.embedded(tokens), past_key_values=cache, use_cache=True)
+    device = model.new.weight.device
+    tokens = torch.from_numpy(ids)[None].to(device)
+    told = None if left is None else torch.from_numpy(left)[None].to(device)
+    out = model.decoder(
+        inputs_embeds=model.embedded(tokens, told), past_key_values=cache, use_cache=True
+    )
     return cache, out.last_hidden_state[0, -1].float()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from raygen.errors import DataError
 from raygen.models.trajectory_planner import LEAST_POINTS, MOST_GROUPS, Patterns
-from raygen.network.graph import BoolArray, IntArray
+from raygen.network.graph import BoolArray, FloatArray, IntArray
 
 LAYERS = "abcdefgh"
 LENGTHS = 8
@@ -97,6 +97,8 @@ class Successors:
 
     at: IntArray
     rows: npt.NDArray[np.int32]
+    length_m: FloatArray | None = None
+    """Metres of each segment, for what counts them down."""
 
 
 _BEGIN, _FIRST, _ROADS, _LENGTH, _OPEN, _CODE, _DONE = range(7)
@@ -211,7 +213,7 @@ class Grammar:
         if self.points[row] == _UNASKED:
             mask[at : at + LENGTHS] = True
         else:
-            mask[at + _token(int(self.points[row]))] = True
+            mask[at + token_of(int(self.points[row]))] = True
 
     def _allow_code(self, row: int, mask: BoolArray) -> None:
         """Allow the codes of the next layer, or the end where the length agrees with the record."""
@@ -279,7 +281,8 @@ def next_roads(words: Vocabulary, answer: IntArray, follows: Successors) -> list
     return found
 
 
-def _token(points: int) -> int:
+def token_of(points: int) -> int:
+    """Return the number of the length token of some points: its three odd/even bits."""
     token = 0
     for _ in range(3):
         token = 2 * token + points % 2

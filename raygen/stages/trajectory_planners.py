@@ -122,7 +122,7 @@ class LanguagePlanner:
         """Yield the points of all trips; see ``TripPlanner``. All are asked about at once."""
         speaker, ids = self.speaker, asked.trip_id
         said = speaker.answers(
-            speaker.questions(self.network, asked.told()),
+            speaker.questions(self.network, asked.told(), asked.points),
             seeds.uniforms(asked.seed, "trajectories:words", ids, speaker.draws),
             asked.points,
         )

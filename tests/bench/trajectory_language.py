@@ -27,10 +27,11 @@ from raygen.models.trajectory_language import (
     Said,
     TrajectoryLanguage,
     TrajectoryLanguageConfig,
-    answer,
 )
 from raygen.models.trajectory_model import load_codec
+from raygen.models.trajectory_padded import answer
 from raygen.models.trajectory_planner import MOST_POINTS
+from raygen.models.trajectory_questions import Question
 from raygen.models.trajectory_speaker import Speaker
 from raygen.models.trajectory_words import known_of
 from raygen.network.graph import IntArray
@@ -39,7 +40,7 @@ from training.codec_data import TrajectorySources, simulated
 from training.trajectory_pairs import conditions_told
 
 ROADS = "data/porto/roads.csv"
-Asked = tuple[list[IntArray], np.ndarray, IntArray]
+Asked = tuple[list[Question], np.ndarray, IntArray]
 
 
 def speaker_on(dtype: str, slots: int) -> tuple[Speaker, Asked, int]:

@@ -1,5 +1,7 @@
 """The language model's words for trajectories, and answers that always decode."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tinyplanner
@@ -12,19 +14,21 @@ from trips_on_grid import grid_roads, grid_trips
 from raygen.errors import DataError
 from raygen.models.language import load_language_model
 from raygen.models.trajectory_codec import groups_of, length_tokens
-from raygen.models.trajectory_language import (
-    TrajectoryLanguage,
-    TrajectoryLanguageConfig,
-    answer,
+from raygen.models.trajectory_language import TrajectoryLanguage, TrajectoryLanguageConfig
+from raygen.models.trajectory_padded import answer, left_padded
+from raygen.models.trajectory_questions import (
+    LEFT_GROUPS,
+    Question,
+    countdown,
     encode,
-    left_padded,
 )
 from raygen.models.trajectory_tokens import Grammar, Successors, Vocabulary
 from raygen.models.trajectory_words import known_of
 from raygen.network.node2vec import successors
+from raygen.trajectories.records import joined
 from training.in_process import fit_here
 from training.recipe import LoopConfig
-from training.trajectory_language import LanguageTask
+from training.trajectory_language import LanguageTask, how_often, in_turn, packed
 from training.trajectory_pairs import PairSettings, conditions_told, kept_pairs, pairs_of
 
 BOOKS = tinytrajectories.CODEC.codebooks
@@ -126,13 +130,15 @@ def test_whatever_the_grammar_allows_decodes(roads, seed, plus, asked):
 
 def test_questions_and_answers(pairs, language, roads):
     own = 256
-    question, told = pairs.questions[0], pairs.answers[0]
+    question, told = pairs.questions[0].ids, pairs.answers[0]
     new = question[question >= own]
     route = grid_trips(12, seed=3, low=20, high=40).take(np.array([0])).route
-    assert (new - own).tolist() == route.tolist()
+    words = pairs.words
+    assert (new - own).tolist() == [*route.tolist(), told[0] - own]  # the length token is told
+    assert words.length_at <= told[0] - own < words.boundary_at
     text = language.tokenizer.decode(question[question < own])
-    assert "start time is" in text
-    assert "sampling interval is 15 seconds" in text
+    assert "start time " in text
+    assert "sampling interval 15 s, " in text
     assert (told >= own).all()
     assert len(told) % 4 == 3  # length token, two boundaries, four codes a group
 
@@ -167,10 +173,14 @@ def test_htp_plus_says_a_connected_route(model, pairs, roads):
     assert (said.patterns.length >= 20).all()
 
 
-def masked_nats(model, ids, mask, pair, words, follows=None):
-    """Nats of one answer by its words, from the grammar's own masks."""
+def masked_nats(model, pair, words, follows=None):
+    """Nats of one answer by its words, from the grammar's own masks, read in one piece."""
     question, told = pair
-    out = model.decoder(inputs_embeds=model.embedded(ids), attention_mask=mask.long())
+    ids = torch.from_numpy(np.concatenate([question.ids, told]))[None]
+    length_m = None if follows is None else follows.length_m
+    left = countdown(words, question, told - model.own, length_m)
+    left = torch.from_numpy(np.concatenate([np.full(len(question), -1), left]))[None]
+    out = model.decoder(inputs_embeds=model.embedded(ids, left))
     logits = model.logits(out.last_hidden_state[0])
     grammar = Grammar(words, 1, None, follows)
     found = []
@@ -185,13 +195,15 @@ def masked_nats(model, ids, mask, pair, words, follows=None):
     return found
 
 
+@pytest.mark.parametrize("extra", [False, True])
 @pytest.mark.parametrize("plus", [False, True])
-def test_the_loss_is_of_what_the_grammar_leaves_open(config, folder, roads, language, plus):
+def test_the_loss_is_of_what_the_grammar_leaves_open(config, folder, roads, language, plus, extra):
     own = load_language_model(str(folder), torch.float32, "cpu")
-    shape = config.model_copy(update={"roads_first": plus})
-    model = TrajectoryLanguage(shape, own, 1).eval()
-    made = grid_trips(3, seed=3, low=20, high=40)
+    shape = config.model_copy(update={"roads_first": plus, "bias": extra, "countdown": extra})
+    often = np.random.default_rng(0).standard_normal(config.roads + 40, dtype=np.float32)
     words = Vocabulary(shape.roads, shape.codebooks)
+    model = TrajectoryLanguage(shape, own, 1, None, often[: words.size]).eval()
+    made = grid_trips(3, seed=3, low=20, high=40)
     some = pairs_of(
         made, conditions_told(made, roads), roads, tinytrajectories.codec(), (words, language, plus)
     )
@@ -201,14 +213,113 @@ def test_the_loss_is_of_what_the_grammar_leaves_open(config, folder, roads, lang
         total = model(batch, 0.0)["total"].item()
         sums, counts = model.nats(batch)
         for row in range(3):
-            end = int(batch["mask"][row].sum())
-            ids, mask = batch["ids"][[row], :end], batch["mask"][[row], :end]
             pair = some.questions[row], some.answers[row]
-            told += masked_nats(model, ids, mask, pair, words, some.follows)
+            told += masked_nats(model, pair, words, some.follows)
     assert total == pytest.approx(np.mean(told), rel=1e-4)
     assert sum(counts.values()) == len(told)
     assert ("roads" in sums) == plus
     assert counts["length"] == 3
+
+
+def drives_of_one_route(count):
+    """Trips on one route at other times and intervals, and a trip on another."""
+    one = grid_trips(2, seed=3, low=24, high=40)
+    first = one.take(np.array([0]))
+    later = [
+        replace(
+            first, time=first.time[0] + (1.0 + 0.2 * k) * (first.time - first.time[0]) + 600 * k
+        )
+        for k in range(count)
+    ]
+    return joined([*later, one.take(np.array([1]))])
+
+
+def test_drives_of_one_route_share_its_text(model, roads, config, language):
+    words = Vocabulary(config.roads, config.codebooks)
+    made = drives_of_one_route(5)
+    how = words, language, False
+    pairs = pairs_of(made, conditions_told(made, roads), roads, tinytrajectories.codec(), how)
+    assert pairs.route.tolist() == [0] * 5 + [1]
+    assert len({pair.own.tobytes() for pair in pairs.questions}) == 6
+    batch = pairs.batch(np.arange(6))
+    assert batch["shared"].shape[0] == 2
+    assert batch["of"].tolist() == [0] * 5 + [1]
+    with torch.no_grad():
+        together, count = model.nats(batch)
+        alone = [model.nats(pairs.batch(np.array([row]))) for row in range(6)]
+    for name, value in together.items():
+        assert value.item() == pytest.approx(sum(a[0][name].item() for a in alone), rel=1e-5)
+        assert count[name] == sum(a[1][name] for a in alone)
+
+
+def test_gradients_of_a_shared_route_are_those_of_single_pairs(config, folder, roads, language):
+    words = Vocabulary(config.roads, config.codebooks)
+    made = drives_of_one_route(3)
+    how = words, language, False
+    pairs = pairs_of(made, conditions_told(made, roads), roads, tinytrajectories.codec(), how)
+
+    def gradients(groups):
+        own = load_language_model(str(folder), torch.float32, "cpu")
+        model = TrajectoryLanguage(config, own, 1).train()
+        for rows in groups:
+            sum(model.nats(pairs.batch(np.array(rows)))[0].values()).backward()
+        return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+
+    together, alone = gradients([[0, 1, 2, 3]]), gradients([[0], [1], [2], [3]])
+    route = int(made.route[0])
+    assert together["new.weight"][route].abs().sum() > 0  # the route learns from its drives
+    for name, found in together.items():
+        assert torch.allclose(found, alone[name], rtol=1e-3, atol=1e-4 * float(found.abs().max()))
+
+
+def test_the_countdown_by_hand():
+    words = Vocabulary(3, (2, 2))
+    asked = Question(np.array([0]), np.array([0]), 3, 450.0)
+    answer_ = words.answer(6, np.zeros((4, 2), dtype=np.int64), np.array([2, 0, 1]))
+    found = countdown(words, asked, answer_, np.array([100.0, 250.0, 130.0]))
+    metres = [LEFT_GROUPS + x for x in (4, 3, 2, 0)]  # 450, 320, 220 and -30 m to come
+    assert found.tolist() == [*metres, -1, 3, 3, 2, 2, 1, 1, 0, 0, 0, 0, -1]
+    begun = countdown(words, asked, answer_[:9])
+    assert begun.tolist()[5:] == [3, 3, 2, 2]
+
+
+def test_a_batch_is_of_whole_routes():
+    rng = np.random.default_rng(0)
+    groups = [np.arange(at, at + n) for at, n in ((0, 3), (3, 1), (4, 9), (13, 2), (15, 1))]
+    found = packed(groups, np.full(16, 50), 4, rng)
+    assert all(len(batch) >= 2 for batch in found)
+    rows = np.concatenate(found)
+    assert len(rows) == len(set(rows.tolist()))
+    for batch in found:
+        for group in (groups[0], groups[3]):
+            assert np.isin(group, batch).sum() in (0, len(group))
+
+
+def test_what_comes_last_in_the_data_is_learned_from_last():
+    groups = [np.arange(2 * at, 2 * at + 2) for at in range(60)]
+    parts = in_turn(groups, np.full(120, 50), 4, 1)
+    rows = [np.concatenate(part) for part in parts]
+    assert sorted(np.concatenate(rows).tolist()) == list(range(120))
+    assert all(len(part) == 15 for part in parts)
+    assert rows[0].mean() < rows[1].mean() < rows[2].mean() < rows[3].mean()
+    assert rows[0].max() > rows[1].min()  # neighbours are mixed
+
+
+def test_how_often_words_are_said(pairs):
+    often = how_often(pairs)
+    said = np.concatenate(pairs.answers) - pairs.own
+    most = np.bincount(said, minlength=pairs.words.size).argmax()
+    assert often.argmax() == most
+    assert (often[: pairs.words.roads] == 0).all()
+
+
+def test_ordinary_words_are_the_language_models_own(config, folder, roads):
+    own = load_language_model(str(folder), torch.float32, "cpu")
+    table = own.decoder.get_input_embeddings().weight.detach().clone()
+    model = TrajectoryLanguage(config.model_copy(update={"ordinary": True}), own, 1)
+    assert not model.new.weight.requires_grad
+    same = (model.new.weight[:, None] == table[None]).all(dim=2)
+    assert same.any(dim=1).all()
 
 
 def test_like_words_begin_alike(config, folder, roads):

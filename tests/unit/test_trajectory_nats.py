@@ -9,6 +9,7 @@ from trips_on_grid import grid_roads, grid_trips
 
 from raygen.models.language import load_language_model
 from raygen.models.trajectory_batches import trajectory_data
+from raygen.models.trajectory_questions import Question
 from raygen.models.trajectory_tokens import (
     CODE,
     FORCED,
@@ -37,7 +38,9 @@ WORDS = Vocabulary(4, (2, 3))
 def pair(codes, token=0, roads=None, follows=None):
     """One pair of no question; 24 points and more in whole groups."""
     said = WORDS.answer(token, np.array(codes), None if roads is None else np.array(roads))
-    return Pairs([np.zeros(1, dtype=np.int64)], [10 + said], WORDS, 10, follows)
+    nothing = np.zeros(1, dtype=np.int64)
+    asked = Question(nothing, nothing, len(codes), 0.0)
+    return Pairs([asked], [10 + said], WORDS, 10, follows)
 
 
 @pytest.fixture(scope="module")

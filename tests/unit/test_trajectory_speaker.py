@@ -16,11 +16,8 @@ from raygen.errors import WeightsError
 from raygen.models.language import load_language_model
 from raygen.models.trajectory_codec import groups_of, length_tokens
 from raygen.models.trajectory_fitted import load_speaker, ready
-from raygen.models.trajectory_language import (
-    TrajectoryLanguage,
-    TrajectoryLanguageConfig,
-    answer,
-)
+from raygen.models.trajectory_language import TrajectoryLanguage, TrajectoryLanguageConfig
+from raygen.models.trajectory_padded import answer
 from raygen.models.trajectory_words import known_of
 from training.trajectory_pairs import conditions_told
 
@@ -148,12 +145,14 @@ def test_all_six_conditions_are_told(speaker, roads, told):
     named = roads.network.name.dictionary.to_pylist()
     own = speaker.model.own
     for row, ids in enumerate(speaker.questions(roads.network, plain)):
+        ids = ids.ids
         text = speaker.language.tokenizer.decode(ids[ids < own])
-        for part in ("start time is 08:01", "travel time is 10 minutes 5 seconds",
-                     "travel distance is 3.21 km", "sampling interval is 15 seconds"):  # fmt: skip
+        for part in ("start time 08:01", "travel time 10 min 5 s", "41 points",
+                     "travel distance is 3.21 km", "sampling interval 15 s"):  # fmt: skip
             assert part in text
         route = plain.route[plain.route_first[row] : plain.route_first[row + 1]]
-        assert (ids[ids >= own] - own).tolist() == route.tolist()
+        length = speaker.model.words.number("<t_7>")  # 41 = 8 * 6 - 7
+        assert (ids[ids >= own] - own).tolist() == [*route.tolist(), length]
         index = roads.network.name.indices.to_numpy()[route]
         names = {named[i] for i in index if named[i]}
         assert ("main roads are" in text) == bool(names)
@@ -163,7 +162,7 @@ def test_every_question_begins_with_the_opening(speaker, plus, roads, told, ques
     for one, asked in ((speaker, questions), (plus, plus.questions(roads.network, told))):
         count = len(one.opening)
         assert count > 10
-        assert all(np.array_equal(ids[:count], one.opening) for ids in asked)
+        assert all(np.array_equal(ids.shared[:count], one.opening) for ids in asked)
 
 
 def test_weights_of_another_kind_are_refused(fitted, roads):
