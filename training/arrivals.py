@@ -1,9 +1,11 @@
 """A simple planner, to measure the generator without the language model: next arrivals by look-up.
 
-State: the half-hour slot and the POI code of the place. The next (slot, code), or the day's end, is
-drawn from the training days' transitions out of the same code and slot, or the nearest slot that
-has one. It recurs like UniMob's Algorithm 1 and knows nothing of the days that it is
-measured against but their start region.
+State: the half-hour slot, the POI code of the place, and whether it is the one where the day began.
+The next (slot, code), or the day's end, is drawn from the training days' transitions out of the
+same state, or of the nearest slot that has one. A transition back to a place of the same day (the
+first one, or the one so many entries ago) is one to that place's code again: codes alone would
+forget that people return. It recurs like UniMob's Algorithm 1 and knows nothing of the days that it
+is measured against but their start region.
 """
 
 from dataclasses import dataclass
@@ -17,16 +19,19 @@ from raygen.taxonomy import PLAN_SLOTS
 IntArray = npt.NDArray[np.int64]
 
 _SLOTS = 64  # slots of a key: above 48
+_NEW, _START = 0, -1  # places that a transition leads to; else how many entries ago it was seen
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Transitions sorted by key = code · 64 + slot."""
+    """Transitions sorted by key = (code · 2 + whether it is the start's place) · 64 + slot."""
 
     key: IntArray
     next_slot: IntArray
     """48 where the day ends."""
     next_code: IntArray
+    back: IntArray
+    """Entries to go back to the place that it leads to; -1: the start's, 0: none of the day's."""
 
 
 def fit_arrivals(days: Days, code: IntArray) -> Arrivals:
@@ -36,14 +41,25 @@ def fit_arrivals(days: Days, code: IntArray) -> Arrivals:
     later = np.full(days.region.shape, PLAN_SLOTS, dtype=np.int64)
     later[:, :-1] = np.where(held[:, 1:], days.slot[:, 1:], PLAN_SLOTS)
     then = np.roll(here, -1, axis=1)
-    key = (here * _SLOTS + days.slot)[held]
+    started = days.region == days.region[:, :1]
+    key = ((here * 2 + started) * _SLOTS + days.slot)[held]
     order = np.argsort(key, kind="stable")
-    return Arrivals(key[order], later[held][order], then[held][order])
+    back = np.roll(_back(days.region), -1, axis=1)
+    return Arrivals(key[order], later[held][order], then[held][order], back[held][order])
+
+
+def _back(region: npt.NDArray[np.int32]) -> IntArray:
+    """Return how many entries ago each place was seen last (N, K); see ``Arrivals.back``."""
+    back = np.zeros(region.shape, dtype=np.int64)
+    for ago in range(region.shape[1] - 1, 0, -1):
+        back[:, ago:][region[:, ago:] == region[:, :-ago]] = ago
+    back[:, 1:][region[:, 1:] == region[:, :1]] = _START
+    return back
 
 
 def plan_days(
     model: Arrivals, start_code: IntArray, entries: int, rng: np.random.Generator
-) -> tuple[IntArray, IntArray]:
+) -> tuple[IntArray, IntArray, IntArray]:
     """Draw arrival slots and POI codes of days.
 
     Parameters
@@ -59,21 +75,30 @@ def plan_days(
 
     Returns
     -------
-    slot, code
-        Shape (N, K); ``PADDING`` beyond a day's end.
+    slot, code, place
+        Shape (N, K); ``PADDING`` beyond a day's end. ``place`` is the entry at which the day was
+        first where it is now: 0 is the start.
     """
     slot = np.full((len(start_code), entries), PADDING, dtype=np.int64)
-    code = np.full((len(start_code), entries), PADDING, dtype=np.int64)
-    slot[:, 0], code[:, 0] = 0, start_code
+    code, place = slot.copy(), slot.copy()
+    slot[:, 0], code[:, 0], place[:, 0] = 0, start_code, 0
     going = np.arange(len(start_code))
     for entry in range(1, entries):
-        key = code[going, entry - 1] * _SLOTS + slot[going, entry - 1]
+        last = entry - 1
+        state = code[going, last] * 2 + (place[going, last] == 0)
+        key = state * _SLOTS + slot[going, last]
         chosen = _choose(model.key, key, rng.random(len(going)))
-        arrive, then = model.next_slot[chosen], model.next_code[chosen]
-        goes = (arrive < PLAN_SLOTS) & (arrive > slot[going, entry - 1])
-        going = going[goes]
-        slot[going, entry], code[going, entry] = arrive[goes], then[goes]
-    return slot, code
+        arrive = model.next_slot[chosen]
+        goes = (arrive < PLAN_SLOTS) & (arrive > slot[going, last])
+        going, chosen = going[goes], chosen[goes]
+        back = model.back[chosen]
+        now = np.where(back == _START, 0, place[going, np.clip(entry - back, 0, last)])
+        # A transition of another day may lead to where there is no entry, or to the very place.
+        known = (back != _NEW) & (back <= entry) & (now != place[going, last])
+        now = np.where(known, now, entry)
+        slot[going, entry], place[going, entry] = arrive[goes], now
+        code[going, entry] = np.where(now == entry, model.next_code[chosen], code[going, now])
+    return slot, code, place
 
 
 def _choose(keys: IntArray, wanted: IntArray, uniform: npt.NDArray[np.float64]) -> IntArray:

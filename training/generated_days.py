@@ -22,7 +22,14 @@ from raygen.models.spatial import load_encoder
 from training.arrivals import markov_days
 from training.mobility_baselines import density_epr_days, ditras_days, fit_diary
 from training.mobility_data import CityDays
-from training.mobility_plans import fit_to_generator, free_plans, generate_days, training_plans
+from training.mobility_plans import (
+    fit_to_generator,
+    free_plans,
+    generate_days,
+    matched,
+    training_plans,
+    training_starts,
+)
 from training.next_place import NextPlaceFit, fit_next_place, next_place_days
 from training.place_decoder import PlaceFit
 
@@ -109,6 +116,8 @@ def generator_days(city: CityDays, how: Drawing, rows: IntArray, seed: int) -> C
     generator = load_generator(how.weights, GeneratorConfig(), ComputeConfig())
     own = training_plans(city, seed)
     decoder = fit_to_generator(city, own, (encoder, generator), seed, how.places)
+    planned = free_plans(city, training_starts(city, seed), seed + 1)
+    decoder = matched(decoder, generator, planned, city, seed)
     plans = free_plans(city, city.held_out.region[rows, 0], seed)
     return expand(generate_days(generator, decoder, plans, city.regions, seed))
 

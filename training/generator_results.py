@@ -7,16 +7,15 @@ of the pipeline makes of a kind of place.
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 
-from raygen import checkpoints, schema
-from raygen.city import open_city
+from raygen import checkpoints
 from raygen.config import ComputeConfig, GeneratorConfig, PlannerConfig
 from raygen.mobility import expand
 from raygen.mobility_metrics import QUANTITIES, mobility_divergences
@@ -24,35 +23,32 @@ from raygen.models.diffusion import Sampler
 from raygen.models.generator import load_generator
 from raygen.models.place_decoder import PlaceDecoder
 from raygen.models.planner import load_planner
-from raygen.models.spatial import load_decoder, load_encoder
+from raygen.models.spatial import load_encoder
 from raygen.results import PaperTable, Results, Row
-from raygen.stages.decode import decode, region_probability, semantic_plans
-from raygen.stages.denoise import denoise
 from raygen.stages.places import draw_places
-from raygen.taxonomy import ACTIVITY_TYPES, PLAN_SLOTS, POI_CATEGORIES
 from training.decoder import encode_days
 from training.generated_days import baselines
 from training.mobility_data import (
     DEVELOPMENT,
     CityDays,
     MobilityData,
-    day_chains,
     read_cities,
-    synthesised_city,
 )
 from training.mobility_plans import (
     Plans,
     fit_to_generator,
     free_plans,
     llm_plans,
+    matched,
     oracle_plans,
     sample_latents,
     spread,
     told_plans,
     training_plans,
-    typical_plans,
+    training_starts,
 )
 from training.next_place import NextPlaceFit
+from training.pipeline_rows import pipeline_rows
 from training.place_decoder import PlaceFit, fit_places
 
 Clock = npt.NDArray[np.int32]
@@ -77,10 +73,9 @@ _PAPER = {
 }
 """UniMob's Table 3, mobile phones of Beijing; other data, bins not printed."""
 
-_DAYS = 1000
+_DAYS, _DRAWS = 1000, 4  # days of a draw, and draws: divergences fall with the days
 _PEERS = ("DensityEPR", "DITRAS", "Markov")  # the recurrent one: training.mobility_results
 _SLOW_STEPS, _FEW_DAYS = 100, 100  # so many days where a sampler takes more steps
-_STAY_AT_HOME = 0.2  # share of persons without a trip, about that of time use
 _OWN = "UniMob's own decoder"
 _LLM = "free, plans by the LLM"
 
@@ -103,13 +98,9 @@ class Stage:
         """Start regions."""
         return self.city.held_out.region[self.rows, 0]
 
-    def divergences(self, days: Clock) -> dict[str, float]:
-        """Return how far days are from the held-out ones."""
-        return mobility_divergences(self.real, days, self.city.regions.xy)
-
-    def entries(self, case: str, days: Clock, mode: str) -> list[Row]:
-        """Return a row for each quantity, beside floor and best baseline."""
-        values = self.divergences(days)
+    def entries(self, case: str, draws: list[Clock], mode: str) -> list[Row]:
+        """Return a row for each quantity, of all draws, beside floor and best baseline."""
+        values = mobility_divergences(self.real, np.concatenate(draws), self.city.regions.xy)
         found: list[Row] = []
         for name in QUANTITIES:
             peer = min(self.peers, key=lambda word: self.peers[word][name])
@@ -133,9 +124,11 @@ def open_stage(city: CityDays, weights: Path, seed: int) -> Stage:
     """Return a city with its floor and the baselines' figures."""
     real, xy = expand(city.held_out), city.regions.xy
     rows = np.resize(np.arange(len(real)), _DAYS)
-    makers = baselines(expand(city.train), xy, NextPlaceFit(), seed)
     start = city.held_out.region[rows, 0].astype(np.int64)
-    peers = {name: makers[name](start) for name in _PEERS}
+    makers = [
+        baselines(expand(city.train), xy, NextPlaceFit(), seed + turn) for turn in range(_DRAWS)
+    ]
+    peers = {name: [each[name](start) for each in makers] for name in _PEERS}
     return Stage(
         city=city,
         weights=weights,
@@ -143,7 +136,10 @@ def open_stage(city: CityDays, weights: Path, seed: int) -> Stage:
         real=real,
         rows=rows,
         floor=mobility_divergences(real, expand(city.train), xy),
-        peers={name: mobility_divergences(real, days, xy) for name, days in peers.items()},
+        peers={
+            name: mobility_divergences(real, np.concatenate(draws), xy)
+            for name, draws in peers.items()
+        },
     )
 
 
@@ -152,33 +148,45 @@ def city_rows(stage: Stage, decoder: PlaceDecoder) -> list[Row]:
     city, seed, regions = stage.city, stage.seed, stage.city.regions
     found = [row for name, values in stage.peers.items() for row in _peer_rows(stage, name, values)]
     encoder = load_encoder(stage.weights, ComputeConfig())[0]
-    alone = PlaceFit(placed=False, rank=0, remember=False, noise=0.6)
+    alone = PlaceFit(500, placed=False, counted=False, remember=False, noise=0.6)
     plain = fit_places((regions, city.train), encoder, seed, alone)
     planner = load_planner(stage.weights, PlannerConfig(), ComputeConfig())
     generator = load_generator(stage.weights, GeneratorConfig(), ComputeConfig())
     real = encode_days(regions, city.held_out, encoder)[0].numpy()
-    modes = {
-        "free": free_plans(city, stage.start, seed),
-        _LLM: llm_plans(city, stage.start, planner, seed),
-        "oracle": oracle_plans(city, stage.rows, seed),
+    makers: dict[str, Callable[[int], Plans]] = {
+        "free": lambda turn: free_plans(city, stage.start, turn),
+        _LLM: lambda turn: llm_plans(city, stage.start, planner, turn),
+        "oracle": lambda turn: oracle_plans(city, stage.rows, turn),
     }
     # Where the LLM plans, the places are drawn by a decoder fitted to what it tells of.
-    own = fit_to_generator(city, told_plans(city, planner, seed), (encoder, generator), seed)
-    for mode, plans in modes.items():
-        latents = sample_latents(generator, plans, regions, seed)
-        drawn_by = own if mode == _LLM else decoder
-        days = draw_places(drawn_by, latents, plans.days, regions, seed)
-        found += stage.entries("raygen", expand(days), mode)
-        ratio = spread(latents, plans, real)
+    starts, both = training_starts(city, seed), (encoder, generator)
+    own = fit_to_generator(city, told_plans(city, planner, seed), both, seed)
+    told, looked = llm_plans(city, starts, planner, seed - 1), free_plans(city, starts, seed - 1)
+    decoders = {
+        "free": matched(decoder, generator, looked, city, seed),
+        _LLM: matched(own, generator, told, city, seed),
+        "oracle": decoder,
+    }
+    for mode, plans_of in makers.items():
+        draws: list[Clock] = []
+        plainly: list[Clock] = []
+        ratio = 0.0
+        for turn in range(seed, seed + _DRAWS):
+            plans = plans_of(turn)
+            latents = sample_latents(generator, plans, regions, turn)
+            draws.append(expand(draw_places(decoders[mode], latents, plans.days, regions, turn)))
+            if mode == "free":
+                plainly.append(expand(draw_places(plain, latents, plans.days, regions, turn)))
+            ratio += spread(latents, plans, real) / _DRAWS
+        found += stage.entries("raygen", draws, mode)
         found.append(
             Row(
                 case=f"{regions.name}, raygen", metric="latent_spread", value=ratio, target=1.0,
                 mode=mode,
             )
         )  # fmt: skip
-        if mode == "free":
-            days = draw_places(plain, latents, plans.days, regions, seed)
-            found += stage.entries(_OWN, expand(days), mode)
+        if plainly:
+            found += stage.entries(_OWN, plainly, mode)
     return found
 
 
@@ -196,7 +204,7 @@ def sampler_rows(stage: Stage, decoder: PlaceDecoder) -> list[Row]:
         speed = len(rows) / (time.process_time() - begin)
         days = draw_places(decoder, latents, plans.days, stage.city.regions, stage.seed)
         case = f"{sampler}, {steps} steps"
-        found += stage.entries(case, expand(days), "free")
+        found += stage.entries(case, [expand(days)], "free")
         found.append(
             Row(
                 case=f"{stage.city.regions.name}, {case}",
@@ -240,95 +248,6 @@ def _peer_rows(stage: Stage, name: str, values: dict[str, float]) -> list[Row]:
     ]  # fmt: skip
 
 
-def plan_table(plans: Plans, home_share: float) -> pa.Table:
-    """Return plans as PLANS; ``home_share`` of the persons stay at home, at the end."""
-    held = plans.days.region >= 0
-    person, sequence = np.nonzero(held)
-    home = np.arange(round(len(held) * home_share / (1 - home_share))) + len(held)
-    start = np.concatenate([2 * plans.days.slot[held], 0 * home]).astype(np.int8)
-    last = np.append(sequence[1:] == 0, True)
-    end = np.where(last, 96, np.append(start[1 : len(person)], 96))
-    temporal = np.concatenate([plans.temporal[held], plans.temporal[: len(home), 0]])
-    semantic = np.concatenate([plans.semantic[held], plans.semantic[: len(home), 0]])
-    kind = np.concatenate([np.maximum(plans.days.kind[held], 0), 0 * home])
-    columns: list[pa.Array] = [
-        pa.array(np.concatenate([person, home]), pa.int64()),
-        pa.array(np.zeros(len(start)), pa.int8()),
-        pa.array(np.concatenate([sequence, 0 * home]), pa.int16()),
-        pa.array(kind, pa.int8()),
-        pa.array(start),
-        pa.array(np.concatenate([end, 0 * home + 96]), pa.int8()),
-        pa.array(np.full(len(start), -1, np.int64)),
-        pa.array(np.full(len(start), -1, np.int64)),
-        pa.FixedSizeListArray.from_arrays(pa.array(temporal.reshape(-1)), PLAN_SLOTS),
-        pa.FixedSizeListArray.from_arrays(pa.array(semantic.reshape(-1)), len(POI_CATEGORIES)),
-    ]
-    return pa.Table.from_arrays(columns, schema=schema.PLANS)
-
-
-def pipeline_rows(weights: Path, data: MobilityData, seed: int) -> list[Row]:
-    """Return what the decoder makes of kinds of places, and the speed of denoise and decode."""
-    place_of = open_city("los_angeles")
-    held = synthesised_city(place_of, day_chains(data, seed), data.entries, seed)
-    days = held.validation
-    plans = typical_plans(held, days, seed)
-    compute = ComputeConfig()
-    decoder = load_decoder(weights, place_of, compute)
-    generator = load_generator(weights, GeneratorConfig(), compute)
-    table = plan_table(plans, _STAY_AT_HOME)
-    denoise(table.slice(0, 100), generator, seed)
-    begin = time.process_time()
-    latents = denoise(table, generator, seed)
-    middle = time.process_time()
-    decode(latents, table, decoder, place_of)
-    end = time.process_time()
-    persons = len(np.unique(table.column("person_id").to_numpy()))
-    arrivals = int((table.column("sequence").to_numpy() > 0).sum())
-    case = f"los angeles, {generator.config.sampler}, {generator.config.steps} steps"
-    rows = [
-        Row(case=case, metric="persons_per_cpu_second", value=persons / (end - begin), target=300),
-        Row(case=case, metric="denoise_persons_per_cpu_second", value=persons / (middle - begin)),
-        Row(case=case, metric="decode_rows_per_cpu_second", value=arrivals / (end - middle)),
-    ]
-    kind = days.kind[days.region >= 0]
-    entry = np.nonzero(days.region >= 0)[1]
-    true = days.region[days.region >= 0].astype(np.int64)
-    latents = latents[: len(true)]
-    mass = held.regions.mass / held.regions.mass.sum()
-    away = np.flatnonzero((kind > 0) & (entry > 0))[:_DAYS]
-    region = region_probability(latents[away], semantic_plans(table)[away], decoder)
-    likely = np.log(region[np.arange(len(away)), true[away]] + 1e-9).mean()
-    rows.append(
-        Row(
-            case=case,
-            metric="log_probability_of_the_region",
-            value=float(likely),
-            n=len(away),
-            baseline=float(np.log(mass[true[away]]).mean()),
-            baseline_name="mass of regions",
-            mode="free",
-        )
-    )
-    for word in ("shop_goods", "meals_out", "leisure", "healthcare"):
-        code = ACTIVITY_TYPES.index(word)
-        category = int(place_of.category_given_type[code].argmax())
-        share = held.regions.poi[:, category].astype(np.float64)
-        these = np.flatnonzero(kind[away] == code)
-        rows.append(
-            Row(
-                case=f"los angeles, arrivals to {word}",
-                metric=f"share_of_{POI_CATEGORIES[category]}_where_decoded",
-                value=float((region[these] @ share).mean()),
-                n=len(these),
-                target=float(share[true[away][these]].mean()),
-                baseline=float(mass @ share),
-                baseline_name="mass of regions",
-                mode="free",
-            )
-        )
-    return rows
-
-
 def main(arguments: list[str]) -> None:
     """Write the results; the first argument, if any, is the directory of the weights."""
     weights = Path(arguments[0]) if arguments else checkpoints.SHIPPED
@@ -343,7 +262,8 @@ def main(arguments: list[str]) -> None:
         decoder = fit_to_generator(city, training_plans(city, seed), (encoder, shipped), seed)
         rows += city_rows(stage, decoder)
         if not stages:
-            rows += sampler_rows(stage, decoder)
+            looked = free_plans(city, training_starts(city, seed), seed - 1)
+            rows += sampler_rows(stage, matched(decoder, shipped, looked, city, seed))
         stages.append(stage)
         sys.stdout.write(f"{city.regions.name}\n")
     results = Results(
@@ -369,7 +289,7 @@ _NOTES = [
     "Floor: training days against held-out days; of New York they are of different persons. "
     "Baseline: the best of the baselines for that figure, from the same start regions.",
     DEVELOPMENT,
-    f"{_OWN}: each latent decoded by itself, without displacements, transitions or memory.",
+    f"{_OWN}: each latent decoded by itself, without displacements, distances, moves or memory.",
     "pipeline: synthesised days of Los Angeles, plans that know only the activity type. Target of "
     "a share: the days' own regions; a region's own log probability under the decoder.",
     "latent_spread: deviation of sampled latents over that of encoded real days.",
@@ -377,6 +297,8 @@ _NOTES = [
     "fitted to what the planner says of training days.",
     "Samplers: the decoder of places is fitted to days of the default one, so that the others have "
     "a decoder that trusts them a little too much or too little.",
+    f"{_DRAWS * _DAYS} days of each generator, {_DAYS} of each sampler: chance alone makes a "
+    "divergence of about 5 (1/n + 1/m) of n and m moves, in distance some .003 and .005.",
     "CPU-seconds of one thread on a shared machine.",
 ]
 

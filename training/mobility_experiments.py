@@ -33,12 +33,12 @@ from safetensors.torch import load_file, save_file
 from raygen import checkpoints
 from raygen.config import ComputeConfig, GeneratorConfig, PlannerConfig, load
 from raygen.mobility import by_slot, expand
-from raygen.mobility_flows import common_part, flows_of, squares
-from raygen.mobility_metrics import QUANTITIES, mobility_divergences
+from raygen.mobility_metrics import mobility_divergences
 from raygen.models.generator import DiT, DiTConfig, Generator
 from raygen.models.planner import Planner, load_planner
 from raygen.models.spatial import SpatialConfig, SpatialEncoder
-from raygen.results import PaperTable, Results, Row
+from raygen.results import Results
+from training.experiment_tables import SPEED, common_flows, paper_tables, rows_of
 from training.generated_days import Comparison
 from training.generator import GeneratorTask, latent_days
 from training.in_process import fit_here
@@ -51,9 +51,11 @@ from training.mobility_plans import (
     free_plans,
     generate_days,
     llm_plans,
+    matched,
     plans_by_slot,
     told_plans,
     training_plans,
+    training_starts,
 )
 from training.place_decoder import PlaceFit
 from training.recipe import LoopConfig, Recipe
@@ -62,17 +64,15 @@ from training.spatial import SpatialTask, standardise
 Clock = npt.NDArray[np.int32]
 Models = tuple[SpatialEncoder, Generator]
 
-_SQUARE_M = 2000.0
 _LATER: set[str] = set(
-    "work output shares targets tables decoder_steps sampled tuned planner asked name".split()
+    "work output shares targets tables decoder_steps sampled draws tuned planner asked name".split()
 )
 """Keys of the recipe that no training depends on."""
 
+_VERSION = 2  # of the decoder and the look-up planner: another one measures anew
+
 _SHOWN = ("", "5")
 """Tables whose days are drawn on a map, beside their figures."""
-
-_SPEED = "generated_days_per_cpu_second"
-_MEASURES = (*QUANTITIES[:5], "cpc")
 
 
 class TablesRecipe(Recipe):
@@ -102,8 +102,11 @@ class TablesRecipe(Recipe):
     decoder_steps: Annotated[int, Field(ge=1)] = 500
     """Steps of a light decoder's fit."""
 
-    sampled: Annotated[int, Field(ge=1)] = 2000
-    """Days generated for a figure."""
+    sampled: Annotated[int, Field(ge=1)] = 1000
+    """Days of a draw."""
+
+    draws: Annotated[int, Field(ge=1)] = 3
+    """Draws of days, plans and all, that a figure is of."""
 
     targets: tuple[str, ...] = ("beijing", "new_york")
     """Cities that the tables are about; of those of ``data``."""
@@ -212,7 +215,7 @@ def trained(recipe: TablesRecipe, cities: list[CityDays], case: Case) -> Models:
 def measure(
     recipe: TablesRecipe, city: CityDays, case: Case, models: Models
 ) -> tuple[dict[str, float], Clock]:
-    """Return a case's divergences from held-out days and common flows, and its days (M, 48)."""
+    """Return a case's divergences from held-out days and common flows, and a draw of days."""
     unseen = case.held_back == city.regions.name
     share = recipe.tuned if unseen else case.share
     few = part(city.train, share, recipe.seed)
@@ -232,17 +235,28 @@ def measure(
     decoder = fit_to_generator(tuned, own, models, recipe.seed, how)
     rows = np.resize(np.arange(len(city.held_out.region)), recipe.sampled)
     start = city.held_out.region[rows, 0]
-    plans = free_plans(known, start, recipe.seed)
-    if planner is not None:
-        plans = llm_plans(city, start, planner, recipe.seed)
-    plans = blind_plans(plans, known, case.blind, recipe.seed)
-    plans = plans_by_slot(plans) if case.slots else plans
+
+    def planned(start: npt.NDArray[np.int32], turn: int) -> Plans:
+        """Return plans of these starts as the case has them."""
+        if planner is None:
+            plans = free_plans(known, start, turn)
+        else:
+            plans = llm_plans(city, start, planner, turn)
+        plans = blind_plans(plans, known, case.blind, turn)
+        return plans_by_slot(plans) if case.slots else plans
+
+    if not case.slots:
+        starts = planned(training_starts(tuned, recipe.seed), recipe.seed + recipe.draws)
+        decoder = matched(decoder, models[1], starts, tuned, recipe.seed)
     begun = time.process_time()
-    days = expand(generate_days(models[1], decoder, plans, city.regions, recipe.seed))
-    speed = len(days) / (time.process_time() - begun)
-    real, xy = expand(city.held_out), city.regions.xy
-    more = {"cpc": _common(real, days, xy), _SPEED: speed}
-    return mobility_divergences(real, days, xy) | more, days
+    draws = [
+        expand(generate_days(models[1], decoder, planned(start, turn), city.regions, turn))
+        for turn in range(recipe.seed, recipe.seed + recipe.draws)
+    ]
+    speed = sum(map(len, draws)) / (time.process_time() - begun)
+    days, real, xy = np.concatenate(draws), expand(city.held_out), city.regions.xy
+    more = {"cpc": common_flows(real, days, xy), SPEED: speed}
+    return mobility_divergences(real, days, xy) | more, draws[0]
 
 
 def _slotted(city: CityDays) -> CityDays:
@@ -258,67 +272,6 @@ def measured(recipe: TablesRecipe, city: CityDays, case: Case, models: Models) -
         np.save(path.with_suffix(".npy"), days)
         path.write_text(json.dumps(values), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def rows_of(
-    cities: dict[str, CityDays], found: dict[tuple[str, Case], dict[str, float]]
-) -> list[Row]:
-    """Return all that was measured as rows, beside real against real."""
-    rows: list[Row] = []
-    for (name, case), values in found.items():
-        city = cities[name]
-        real, train = expand(city.held_out), expand(city.train)
-        floor = mobility_divergences(real, train, city.regions.xy)
-        floor["cpc"] = _common(real, train, city.regions.xy)
-        word = f"{_named(case.table)}, {case.name}" if case.table else "whole model"
-        rows += [
-            Row(
-                case=f"{name}, {word}",
-                metric="cpc_2km" if metric == "cpc" else f"{metric}_jsd",
-                value=values[metric],
-                n=len(real),
-                floor=floor[metric],
-                mode="free",
-            )
-            for metric in _MEASURES
-        ]
-        if _SPEED in values:
-            last = rows[-1].case
-            rows.append(Row(case=last, metric=_SPEED, value=values[_SPEED], mode="free"))
-    return rows
-
-
-def paper_tables(
-    recipe: TablesRecipe, found: dict[tuple[str, Case], dict[str, float]]
-) -> list[PaperTable]:
-    """Return Tables 4, 5 and 6 in the paper's form."""
-    whole = cases(recipe)[0]
-    title = {"4": "less data", "5": "an unseen city", "6": "without parts of the plan"}
-    title |= {"L": "plans by the language model", "S": "an entry for each slot, not each arrival"}
-    tables: list[PaperTable] = []
-    for number in recipe.tables:
-        words = title[number]
-        lines: list[list[str]] = []
-        for name in recipe.targets:
-            mine = [case for city, case in found if city == name and case.table == number]
-            for case in [*mine, whole]:
-                values = found[name, case]
-                word = "all of it" if case == whole else case.name
-                lines.append([name, word, *(f"{values[metric]:.4f}" for metric in _MEASURES)])
-        note = "JSD, smaller is better; cpc: common part of commuters between squares of 2 km."
-        columns = ["city", "case", *_MEASURES]
-        tables.append(PaperTable(f"UniMob, {_named(number)}: {words}", columns, lines, note))
-    return tables
-
-
-def _common(real: Clock, days: Clock, xy: npt.NDArray[np.float64]) -> float:
-    """Return the common part of commuters between squares of 2 km; 0 where nobody moves."""
-    flows = [flows_of(side, squares(xy, _SQUARE_M)) for side in (real, days)]
-    return common_part(*flows) if min(part.trips.sum() for part in flows) > 0 else 0.0
-
-
-def _named(table: str) -> str:
-    return {"S": "sequences", "L": "planner"}.get(table, f"Table {table}")
 
 
 def draw_unseen(recipe: TablesRecipe, city: CityDays, folder: Path) -> str:
@@ -337,7 +290,7 @@ def draw_unseen(recipe: TablesRecipe, city: CityDays, folder: Path) -> str:
 
 def _figures(recipe: TablesRecipe, city: CityDays, case: Case) -> Path:
     """Return where the figures of a case are kept."""
-    later = [recipe.decoder_steps, recipe.sampled, recipe.tuned]
+    later = [_VERSION, recipe.decoder_steps, recipe.sampled, recipe.draws, recipe.tuned]
     parts: list[object] = [city.regions.name, *astuple(case)[:-1], *later]
     if case.told:
         parts.append(_planner(recipe).digest)
@@ -377,7 +330,8 @@ def main(arguments: list[str]) -> None:
     results = Results(
         name=recipe.name,
         command=f"python -m training.mobility_experiments {arguments[0]}",
-        data="held-out days of Beijing (GeoLife) and New York (Foursquare): observed",
+        data="held-out days of "
+        + ", ".join(f"{name}: {cities[name].label}" for name in recipe.targets),
         rows=rows_of(cities, found),
         notes=[
             f"Each model: {recipe.loop.epochs * recipe.batches} steps of {recipe.batch} days; the "
@@ -385,11 +339,13 @@ def main(arguments: list[str]) -> None:
             "Plans by the look-up planner (but for the table of the language model) from the start "
             "regions of held-out days; in zero- and "
             "few-shot it knows as many days of the city as the models, or the light decoder's.",
+            f"Figures are of {recipe.draws} draws of {recipe.sampled} days, plans and all, of one "
+            "training. Distances are matched to the training days that the decoder sees.",
             "Floor: training days against held-out ones.",
             DEVELOPMENT,
             *shown,
         ],
-        tables=paper_tables(recipe, found),
+        tables=paper_tables(recipe.targets, recipe.tables, found),
     )
     sys.stdout.write(f"{results.write(folder / f'{recipe.name}.json')}\n")
 

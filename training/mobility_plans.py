@@ -28,13 +28,14 @@ from training.arrivals import fit_arrivals, plan_days
 from training.conditions import ORACLE, semantic_plan, temporal_plan
 from training.generator import start_centrality
 from training.mobility_data import CityDays
-from training.place_decoder import PlaceFit, fit_places
+from training.place_decoder import PlaceFit, fit_places, match_distances
 from training.told_plans import CITY, told_semantic, traveller
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 _CHUNK = 1024
+_STARTS = 2000  # training days from whose starts a planner's distances are matched
 _KINDS = 400
 """Codes of POI distributions that the look-up planner tells apart, at most half the regions."""
 
@@ -97,8 +98,9 @@ def free_plans(city: CityDays, start: npt.NDArray[np.int32], seed: int) -> Plans
     kinds = min(_KINDS, len(city.regions.xy) // 2)
     book = codebook.fit(city.regions.poi[visited].astype(np.float64), kinds, seed)
     code_of = book.nearest(city.regions.poi)
-    slot, code = plan_days(fit_arrivals(city.train, code_of), code_of[start], entries, rng)
+    slot, code, place = plan_days(fit_arrivals(city.train, code_of), code_of[start], entries, rng)
     semantic = book.codes[np.maximum(code, 0)] * (code >= 0)[:, :, None]
+    semantic = np.where((place == 0)[:, :, None], city.regions.poi[start][:, None], semantic)
     return _plans(city, start, slot, semantic.astype(np.float32), rng)
 
 
@@ -190,6 +192,32 @@ def fit_to_generator(
     encoder, generator = models
     heard = sample_latents(generator, plans, city.regions, seed)
     return fit_places((city.regions, city.train), encoder, seed, how, heard)
+
+
+def matched(
+    decoder: PlaceDecoder, generator: Generator, plans: Plans, city: CityDays, seed: int
+) -> PlaceDecoder:
+    """Return the decoder with distances as in training days where days are of a planner's plans.
+
+    Parameters
+    ----------
+    decoder, generator
+        Of the city, and what it hears.
+    plans
+        From ``training_starts``.
+    city
+        Its training days are all that the distances are taken from.
+    seed
+        Root of the draws.
+    """
+    latents = sample_latents(generator, plans, city.regions, seed)
+    return match_distances(decoder, latents, plans.days, (city.regions, city.train), seed)
+
+
+def training_starts(city: CityDays, seed: int) -> npt.NDArray[np.int32]:
+    """Return the start regions of some training days, shape (N,)."""
+    order = seeds.stream(seed, "places-starts").permutation(len(city.train.region))
+    return city.train.region[np.sort(order[:_STARTS]), 0]
 
 
 def generate_days(

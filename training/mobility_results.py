@@ -66,8 +66,11 @@ class MobilityResultsRecipe(Section):
     keep: Path = Path("runs/mobility-days")
     """Folder of what the baselines drew, for the next run."""
 
-    days: Annotated[int, Field(ge=100)] = 2000
+    days: Annotated[int, Field(ge=100)] = 4000
     """Days of each generator in each city."""
+
+    added_days: Annotated[int, Field(ge=1)] = 1000
+    """Days of a generator that are added to real ones in ``utility``, the first of them."""
 
     baselines: tuple[Literal["DensityEPR", "DITRAS", "Markov", "GRU"], ...] = BASELINES
     """Generators beside the mobility generator."""
@@ -207,11 +210,12 @@ def _privacy(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> 
 
 
 def _utility(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> Results:
-    rows = utility_rows(given, recipe.added, recipe.utility, recipe.seed)
+    few = {name: given.generated[name][: recipe.added_days] for name in recipe.added}
+    rows = utility_rows(replace(given, generated=few), recipe.added, recipe.utility, recipe.seed)
     draw_utility(rows, recipe.output / f"mobility-utility-{_word(given)}.png")
     notes = [
-        f"Next-region prediction on held-out days; {recipe.days} generated days are added to a "
-        "share of the real training days. Generators are fitted to all training days whatever the "
+        f"Next-region prediction on held-out days; {recipe.added_days} generated days are added "
+        "to a share of the real training days. Generators are fitted to all training days whatever the "
         "share, the baselines among them.",
         f"Every predictor makes {recipe.utility.steps} steps of {recipe.utility.batch} days.",
     ]

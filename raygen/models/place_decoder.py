@@ -5,17 +5,23 @@ confused however far apart they are, and each entry's error is its own, so that 
 long. Here an entry hears, beside its latent z, where its displacements point (``raygen.models
 .frames``), which region the day comes from, and which regions it has seen:
 
-    log P(r | z, u, v, r', seen) ∝ w_r · f(z) + b_r − |x_r − x_u|² / 2σ_u² − |x_r − x_v|² / 2σ_v²
-                                   + e_r' · f_r + c · [r seen],   σ = τ (s + |d|)
+    ln P(r | z, u, v, r₀, r', seen) = s · w_r · f(z) + b_r
+                                    − |x_r − x_u|² / 2σ_u² − |x_r − x_v|² / 2σ_v²,  σ = τ (k + |d|)
+                                    + g(|x_r − x_r₀|) + h(|x_r − x_r'|)
+                                    + c · [r seen] + a · ln(1 + n_r'r / κ p_r) + constant
 
 f: UniMob's feed-forward layers; x_u, x_v: the places that u and v name, |d| their distances, so
-that with s = 1 km σ is the same error of a displacement on its logarithmic scale; e, f: transitions
-of low rank. Only w, b, e and f belong to the city. The pipeline, where the assignment knows
+that with k = 1 km σ is the same error of a displacement on its logarithmic scale. g, h: a weight
+for each class of distance from the day's start and from the region before; where the likelihood is
+largest, as many entries are expected in each class as there are, so what the generator gets wrong
+of distances is put right. n: moves of the training days from r' to r, p_r the share of all moves
+that lead to r. Only w, b and n belong to the city. The pipeline, where the assignment knows
 households, anchors and travel times, uses ``raygen.models.spatial`` instead.
 """
 
 # Shape suffixes: B = batch of entries, D = latent width, R = regions, P = 2 displacements (u, v).
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -28,6 +34,12 @@ from torch import Tensor, nn
 from raygen.config import Section
 from raygen.mobility import Regions
 from raygen.models.frames import centre_of_mass
+
+CLASSES_KM = (0.3, 0.6, 1.0, 1.5, 2.2, 3.2, 4.5, 6.5, 9.0, 13.0, 18.0, 25.0, 40.0, 70.0)
+"""Upper bounds of the classes of distance; one more is beyond, and one is the place itself."""
+
+_RARE = 0.1  # moves that every region is taken to have had
+_KAPPA = 20.0  # of a region's moves, at the start of a fit
 
 
 def kilometres(place: npt.NDArray[np.float64], regions: Regions) -> Tensor:
@@ -51,42 +63,66 @@ class PlaceConfig(Section):
     hidden: Annotated[int, Field(ge=2, le=4096)] = 128
     """Width of the feed-forward layer."""
 
-    rank: Annotated[int, Field(ge=0, le=1024)] = 48
-    """Rank of the transitions; 0 for none."""
-
     placed: bool = True
-    """Whether the displacements count; without them, with rank 0 and without ``remember``, it is
-    UniMob's decoder."""
+    """Whether displacements and distances count; without them, without ``counted`` and
+    ``remember``, it is UniMob's decoder."""
+
+    counted: bool = True
+    """Whether the training days' moves count."""
 
     remember: bool = True
     """Whether it counts that a region was seen before on the same day."""
+
+
+@dataclass(frozen=True)
+class Been:
+    """Where days have been before an entry."""
+
+    start: Tensor
+    before: Tensor
+    """Regions of the days' starts and of the entries before, shape (B,)."""
+    seen: Tensor
+    """1 where the day has been, else 0; shape (B, R)."""
+    moves: Tensor | None = None
+    """Moves of the training days from the region before, shape (B, R); the decoder's own counts
+    where not given."""
 
 
 class PlaceDecoder(nn.Module):
     """The network of the module's docstring."""
 
     xy: Tensor
+    distance_class: Tensor
+    moves: Tensor
+    share: Tensor
 
-    def __init__(self, config: PlaceConfig, regions: Regions) -> None:
+    def __init__(
+        self, config: PlaceConfig, regions: Regions, moves: npt.NDArray[np.float32] | None = None
+    ) -> None:
+        """Build it; ``moves`` (R, R) are the training days', from the row to the column."""
         super().__init__()
         self.config = config
         self.inner = nn.Linear(config.latent, config.hidden)
         self.outer = nn.Linear(config.hidden, config.latent)
         self.regions = nn.Linear(config.latent, config.regions)
+        self.log_scale = nn.Parameter(torch.zeros(()))
         self.log_tau = nn.Parameter(torch.full((2,), -1.0))
         self.log_near = nn.Parameter(torch.zeros(2))
+        self.far = nn.Parameter(torch.zeros(2, len(CLASSES_KM) + 2))
         self.seen = nn.Parameter(torch.zeros(()))
-        if config.rank:
-            self.come_from = nn.Embedding(config.regions, config.rank)
-            self.go_to = nn.Linear(config.rank, config.regions, bias=False)
-            nn.init.zeros_(self.go_to.weight)
+        self.gone = nn.Parameter(torch.zeros(()))
+        self.log_kappa = nn.Parameter(torch.tensor(_KAPPA).log())
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
-        self.register_buffer("xy", kilometres(regions.xy, regions), persistent=False)
+        xy = kilometres(regions.xy, regions)
+        self.register_buffer("xy", xy, persistent=False)
+        self.register_buffer("distance_class", _classes(xy), persistent=False)
+        counts = torch.zeros(len(xy), len(xy)) if moves is None else torch.from_numpy(moves)
+        share = counts.sum(dim=0) + _RARE
+        self.register_buffer("moves", counts, persistent=False)
+        self.register_buffer("share", share / share.sum(), persistent=False)
 
-    def forward(
-        self, z_BD: Tensor, place_BP2: Tensor, far_BP: Tensor, before_B: Tensor, seen_BR: Tensor
-    ) -> Tensor:
+    def forward(self, z_BD: Tensor, place_BP2: Tensor, far_BP: Tensor, been: Been) -> Tensor:
         """Return logits of the regions, shape (B, R).
 
         Parameters
@@ -95,22 +131,26 @@ class PlaceDecoder(nn.Module):
             Latents.
         place_BP2, far_BP
             Places that u and v name, and their distances; ``kilometres``.
-        before_B
-            Regions of the entries before.
-        seen_BR
-            1 where the day has been, else 0.
+        been
+            Where the days have been.
         """
-        logits_BR = self.regions(z_BD + self.outer(F.gelu(self.inner(z_BD))))
+        heard_BD = z_BD + self.outer(F.gelu(self.inner(z_BD)))
+        logits_BR = F.linear(heard_BD, self.regions.weight) * self.log_scale.exp()
+        logits_BR = logits_BR + self.regions.bias
         if self.config.placed:
-            for which in range(2):
+            for which, base_B in enumerate((been.start, been.before)):
                 near = self.log_near[which].exp()
                 sigma_B = self.log_tau[which].exp() * (near + far_BP[:, which])
                 gap_BR = torch.cdist(place_BP2[:, which], self.xy)
                 logits_BR = logits_BR - 0.5 * (gap_BR / sigma_B[:, None]).square()
-        if self.config.rank:
-            logits_BR = logits_BR + self.go_to(self.come_from(before_B))
+                logits_BR = logits_BR + self.far[which][self.distance_class[base_B].long()]
+        if self.config.counted:
+            moves_BR = self.moves[been.before] if been.moves is None else been.moves
+            logits_BR = logits_BR + self.gone * torch.log1p(
+                moves_BR / (self.log_kappa.exp() * self.share)
+            )
         if self.config.remember:
-            logits_BR = logits_BR + self.seen * seen_BR
+            logits_BR = logits_BR + self.seen * been.seen
         return logits_BR
 
     @torch.no_grad()
@@ -119,3 +159,10 @@ class PlaceDecoder(nn.Module):
         precision = 1.0 / spread**2
         self.regions.weight.copy_(latents_RD * precision)
         self.regions.bias.copy_(log_prior_R - 0.5 * precision * latents_RD.square().sum(dim=1))
+
+
+def _classes(xy_R2: Tensor) -> Tensor:
+    """Return the class of the distance between any two regions, uint8 (R, R)."""
+    gap_RR = torch.cdist(xy_R2, xy_R2, compute_mode="donot_use_mm_for_euclid_dist")
+    found = torch.bucketize(gap_RR, torch.tensor(CLASSES_KM))
+    return found.fill_diagonal_(len(CLASSES_KM) + 1).to(torch.uint8)

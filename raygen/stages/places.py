@@ -10,7 +10,7 @@ from raygen import seeds
 from raygen.errors import DataError
 from raygen.mobility import Days, Regions
 from raygen.models.frames import CHANNELS, Frames, centre_of_mass, frames, places
-from raygen.models.place_decoder import PlaceDecoder, kilometres
+from raygen.models.place_decoder import Been, PlaceDecoder, kilometres
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -86,10 +86,10 @@ def _draw(
         rows = np.flatnonzero(region[:, entry] >= 0)
         before = region[rows, entry - 1].astype(np.int64)
         given = _given(latents[rows, entry], seen.take(rows), regions.xy[before], decoder, regions)
+        start = region[rows, 0].astype(np.int64)
+        been = Been(*(torch.from_numpy(part) for part in (start, before, visited[rows])))
         with torch.inference_mode():
-            logits = decoder(
-                *given, torch.from_numpy(before), torch.from_numpy(visited[rows])
-            ).numpy()
+            logits = decoder(*given, been).numpy()
         if not stays:
             logits[np.arange(len(rows)), before] = -np.inf
         chance = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)

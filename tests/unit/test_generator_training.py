@@ -188,11 +188,23 @@ def test_planner_by_look_up_follows_what_it_saw():
     slot = np.array([[0, 10, 30, -1], [0, 20, -1, -1]], dtype=np.int8)
     days = Days(region, slot, np.full_like(slot, -1), 0)
     model = fit_arrivals(days, np.array([0, 1, 2]))
-    found, code = plan_days(model, np.array([0, 2]), 4, np.random.default_rng(0))
+    found, code, place = plan_days(model, np.array([0, 2]), 4, np.random.default_rng(0))
     assert found.tolist() == [[0, 10, 30, -1], [0, 20, -1, -1]]
     assert code.tolist() == [[0, 1, 0, -1], [2, 2, -1, -1]]
+    assert place[0].tolist() == [0, 1, 0, -1]
     clock = expand(days)
     assert (markov_days(clock, np.array([0]), 3, np.random.default_rng(0)) == clock[:1]).all()
+
+
+def test_planner_by_look_up_returns_to_the_places_of_its_own_day():
+    """Codes 0 (regions 0, 1) and 1 (2, 3): a day goes back to its own, not to the one seen."""
+    region = np.array([[0, 2, 3, 2, 0, -1]], dtype=np.int32)
+    slot = np.array([[0, 10, 20, 30, 40, -1]], dtype=np.int8)
+    model = fit_arrivals(Days(region, slot, np.full_like(slot, -1), 0), np.array([0, 0, 1, 1, 0]))
+    assert sorted(model.back.tolist()) == [-1, 0, 0, 0, 2]  # the last is of the day's end
+    _, code, place = plan_days(model, np.array([0]), 6, np.random.default_rng(0))
+    assert code.tolist() == [[0, 1, 1, 1, 0, -1]]
+    assert place.tolist() == [[0, 1, 2, 1, 0, -1]]
 
 
 def test_metrics_by_hand():

@@ -13,6 +13,7 @@ from raygen.mobility_metrics import QUANTITIES
 from raygen.mobility_synthesis import assumed_chains
 from raygen.models.generator import DiTConfig
 from raygen.models.spatial import SpatialConfig
+from training.experiment_tables import paper_tables, rows_of
 from training.mobility_cases import Case, blind_plans, part
 from training.mobility_data import synthesised_city
 from training.mobility_experiments import (
@@ -20,8 +21,6 @@ from training.mobility_experiments import (
     cases,
     draw_unseen,
     measured,
-    paper_tables,
-    rows_of,
     seen_cities,
     trained,
 )
@@ -51,7 +50,8 @@ def recipe(city, tmp_path):
         encoder_batch=16,
         batches=2,
         decoder_steps=20,
-        sampled=100,
+        sampled=50,
+        draws=2,
         targets=(city.regions.name,),
         shares=(0.5,),
     )
@@ -144,6 +144,6 @@ def test_the_language_model_plans_in_its_own_table(city, recipe, tmp_path):
 def test_tables_have_the_whole_model_beside_each_part(city, recipe):
     values = dict.fromkeys([*QUANTITIES, "cpc"], 0.25)
     found = {(city.regions.name, case): values for case in cases(recipe)}
-    tables = paper_tables(recipe, found)
+    tables = paper_tables(recipe.targets, recipe.tables, found)
     assert [len(table.rows) for table in tables] == [2, 3, 4, 2, 2]
     assert all(table.rows[-1][1] == "all of it" for table in tables)

@@ -10,17 +10,17 @@ from hypothesis.extra.numpy import arrays
 
 from raygen.city import open_city
 from raygen.errors import DataError
-from raygen.mobility import Regions
+from raygen.mobility import Days, Regions
 from raygen.mobility_metrics import origin_ranks
 from raygen.mobility_synthesis import assumed_chains
 from raygen.models import frames
-from raygen.models.place_decoder import PlaceConfig, PlaceDecoder
+from raygen.models.place_decoder import CLASSES_KM, Been, PlaceConfig, PlaceDecoder
 from raygen.models.spatial import SpatialConfig, SpatialEncoder
 from raygen.stages.places import draw_places
 from training.mobility_data import synthesised_city
-from training.place_decoder import PlaceFit, fit_places
+from training.place_decoder import PlaceFit, _Entries, fit_places, moves_of
 
-SHORT = PlaceFit(steps=60, batch=128, noise=0.3, hidden=16, rank=4)
+SHORT = PlaceFit(steps=60, batch=128, noise=0.3, hidden=16)
 
 
 def grid(side=5, step=2000.0):
@@ -69,7 +69,7 @@ def test_a_day_may_start_at_the_very_centre():
 
 def exact(regions, **changes):
     """A decoder that hears the displacements alone."""
-    config = PlaceConfig(regions=len(regions.xy), latent=3, hidden=4, rank=0, **changes)
+    config = PlaceConfig(regions=len(regions.xy), latent=3, hidden=4, **changes)
     decoder = PlaceDecoder(config, regions)
     with torch.no_grad():
         for parameter in decoder.parameters():
@@ -130,18 +130,55 @@ def test_a_fitted_decoder_leans_on_every_word_that_it_hears(city):
     for name, tensor in decoder.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
     count = len(city.regions.xy)
-    given_ = [torch.randn(1, 16), torch.zeros(1, 2, 2), torch.ones(1, 2), torch.tensor([0])]
-    given_.append(torch.zeros(1, count))
+    zero, one = torch.tensor([0]), torch.tensor([1])
+    been = Been(zero, zero, torch.zeros(1, count))
+    given_ = [torch.randn(1, 16), torch.zeros(1, 2, 2), torch.ones(1, 2), been]
     before = decoder(*given_)
-    for which, other in enumerate(
-        [torch.randn(1, 16), torch.ones(1, 2, 2), torch.full((1, 2), 3.0), torch.tensor([1])]
-    ):
+    others = [torch.randn(1, 16), torch.ones(1, 2, 2), torch.full((1, 2), 3.0)]
+    others += [replace(been, start=one), replace(been, before=one)]
+    others.append(replace(been, moves=torch.full((1, count), 9.0)))
+    for which, other in zip((0, 1, 2, 3, 3, 3), others, strict=True):
         changed = [*given_]
         changed[which] = other
         assert (decoder(*changed) - before).abs().max() > 1e-4
-    changed = [*given_[:4], torch.ones(1, count)]
+    changed = [*given_[:3], replace(been, seen=torch.ones(1, count))]
     assert torch.allclose(decoder(*changed) - before, decoder.seen, atol=1e-3)
     assert decoder.seen > 0  # people come back
+
+
+def test_moves_of_an_entrys_own_fold_do_not_count(city):
+    """Where every day makes the same move, only the other folds' days have made it."""
+    regions = grid()
+    region = np.tile(np.array([[0, 7]], dtype=np.int32), (40, 1))
+    days = Days(region, np.tile(np.array([[0, 9]], np.int8), (40, 1)), np.zeros_like(region), 0)
+    assert moves_of(days, 25).toarray()[0, 7] == 40
+    heard = np.zeros((40, 2, 7), dtype=np.float32)
+    entries = _Entries.of(regions, days, heard, SHORT)
+    given_, target = entries.draw(np.random.default_rng(0))
+    assert not entries.stays
+    assert (target == 7).all()
+    assert (given_[3].moves[:, 7] == 38).all()  # 20 folds of two days
+    assert given_[3].moves.sum() == 38 * len(target)
+
+
+def test_weights_of_distances_make_days_as_long_as_they_are(city):
+    """Expected and observed entries of each class agree where the likelihood is largest."""
+    torch.manual_seed(0)
+    encoder = SpatialEncoder(SpatialConfig(latent=16, hidden=8, levels=2)).eval()
+    how = replace(SHORT, steps=300, noise=0.0)
+    noise = np.random.default_rng(2).normal(size=(*city.train.region.shape, 4))
+    moves = 0.5 * frames.displacements(city.regions, city.train.region) + noise  # too short
+    silent = np.zeros((*city.train.region.shape, 16))
+    heard = np.concatenate([silent, moves], axis=2).astype(np.float32)
+    decoder = fit_places((city.regions, city.train), encoder, 1, how, heard)
+    entries = _Entries.of(city.regions, city.train, heard, replace(how, batch=4000))
+    given_, target = entries.draw(np.random.default_rng(1))
+    logits = decoder(*given_).scatter(1, given_[3].before[:, None], -torch.inf)
+    classes = decoder.distance_class[given_[3].before].long()
+    expected, observed = torch.zeros(2, len(CLASSES_KM) + 2)
+    expected.scatter_add_(0, classes.flatten(), logits.softmax(dim=1).flatten())
+    observed.scatter_add_(0, classes.gather(1, target[:, None])[:, 0], torch.ones(len(target)))
+    assert torch.allclose(expected / 4000, observed / 4000, atol=0.02)
 
 
 def test_fit_refuses_days_that_never_leave(city):
