@@ -28,10 +28,11 @@ from raygen.voronoi import join_days, join_regions
 from training.chain_data import group_rows
 
 DEVELOPMENT = (
-    "Beijing has no days beside these 853: the decoder's design, the look-up planner's 400 codes "
-    "and the fit to the generator were chosen on them, among some fifteen variants, so its figures "
-    "are of development and not of a test. New York's test persons were looked at with the final "
-    "design alone. One seed: draws of Beijing differ by .003 in distance and .004 in radius."
+    "Beijing has no days beside these 853: displacements, the fit to the generator and the look-up "
+    "planner's 400 codes were chosen on them, among some fifteen variants, so its figures are of "
+    "development and not of a test; weights of distances, counted moves and plans that return were "
+    "chosen on a tenth of its training days. New York's test persons were looked at with every "
+    "design that was final at its time. One training."
 )
 """What to know of the observed cities' figures."""
 

@@ -32,6 +32,7 @@ from safetensors.torch import load_file, save_file
 
 from raygen import checkpoints
 from raygen.config import ComputeConfig, GeneratorConfig, PlannerConfig, load
+from raygen.errors import ConfigError
 from raygen.mobility import by_slot, expand
 from raygen.mobility_metrics import mobility_divergences
 from raygen.models.generator import DiT, DiTConfig, Generator
@@ -43,7 +44,13 @@ from training.generated_days import Comparison
 from training.generator import GeneratorTask, latent_days
 from training.in_process import fit_here
 from training.mobility_cases import Blind, Case, Table, blind_plans, blinded, part
-from training.mobility_data import DEVELOPMENT, CityDays, MobilityData, read_cities
+from training.mobility_data import (
+    DEVELOPMENT,
+    CityDays,
+    MobilityData,
+    read_cities,
+    voronoi_city,
+)
 from training.mobility_pictures import draw_flows
 from training.mobility_plans import (
     Plans,
@@ -64,9 +71,10 @@ from training.spatial import SpatialTask, standardise
 Clock = npt.NDArray[np.int32]
 Models = tuple[SpatialEncoder, Generator]
 
-_LATER: set[str] = set(
-    "work output shares targets tables decoder_steps sampled draws tuned planner asked name".split()
-)
+_LATER: set[str] = {
+    *("work", "output", "name", "shares", "targets", "tables", "cells", "decoder_steps"),
+    *("sampled", "draws", "tuned", "planner", "asked"),
+}
 """Keys of the recipe that no training depends on."""
 
 _VERSION = 2  # of the decoder and the look-up planner: another one measures anew
@@ -101,6 +109,10 @@ class TablesRecipe(Recipe):
 
     decoder_steps: Annotated[int, Field(ge=1)] = 500
     """Steps of a light decoder's fit."""
+
+    cells: Annotated[int, Field(ge=2)] = 1700
+    """Regions of a target at most: one with more is joined to so many Voronoi cells where days of
+    it are drawn and measured."""
 
     sampled: Annotated[int, Field(ge=1)] = 1000
     """Days of a draw."""
@@ -274,6 +286,27 @@ def measured(recipe: TablesRecipe, city: CityDays, case: Case, models: Models) -
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def targets_of(recipe: TablesRecipe, every: list[CityDays]) -> dict[str, CityDays]:
+    """Return the recipe's targets by name, as days of them are measured.
+
+    Raises
+    ------
+    ConfigError
+        If a target is none of the cities.
+    """
+    named = {city.regions.name: city for city in every}
+    unknown = set(recipe.targets) - set(named)
+    if unknown:
+        msg = f"targets: must be of {sorted(named)}, got {sorted(unknown)}"
+        raise ConfigError(msg)
+    return {
+        name: named[name]
+        if len(named[name].regions.xy) <= recipe.cells
+        else voronoi_city(named[name], recipe.cells, recipe.seed)
+        for name in recipe.targets
+    }
+
+
 def draw_unseen(recipe: TablesRecipe, city: CityDays, folder: Path) -> str:
     """Draw the largest flows of a city not, little or wholly seen (Fig. 7); return the link."""
     wanted = [case for case in cases(recipe) if case.held_back == city.regions.name]
@@ -283,7 +316,8 @@ def draw_unseen(recipe: TablesRecipe, city: CityDays, folder: Path) -> str:
         for case in [*wanted, cases(recipe)[0]]
     }
     given = Comparison(city, expand(city.train), expand(city.held_out), generated)
-    path = folder / f"mobility-unseen-{city.regions.name}.png"
+    word = city.regions.name.lower().replace(" ", "-")
+    path = folder / f"mobility-unseen-{word}.png"
     draw_flows(given, tuple(generated), path)
     return f"![Largest flows, {city.regions.name}]({path.name})"
 
@@ -313,13 +347,14 @@ def main(arguments: list[str]) -> None:
     """Write the results; the argument is the recipe."""
     torch.set_num_threads(1)
     recipe = load(Path(arguments[0]), TablesRecipe)
-    cities = {city.regions.name: city for city in read_cities(recipe.data, recipe.seed)}
+    every = read_cities(recipe.data, recipe.seed)
+    cities = targets_of(recipe, every)
     found: dict[tuple[str, Case], dict[str, float]] = {}
     with Progress(disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("trainings", total=len(cases(recipe)))
         for case in cases(recipe):
             bar.update(task, description=f"table {case.table or 'all'}: {case.name}")
-            models = trained(recipe, list(cities.values()), case)
+            models = trained(recipe, every, case)
             for name in [case.held_back] if case.held_back else recipe.targets:
                 found[name, case] = measured(recipe, cities[name], case, models)
             bar.advance(task)

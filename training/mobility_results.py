@@ -215,8 +215,8 @@ def _utility(recipe: MobilityResultsRecipe, given: Comparison, command: str) -> 
     draw_utility(rows, recipe.output / f"mobility-utility-{_word(given)}.png")
     notes = [
         f"Next-region prediction on held-out days; {recipe.added_days} generated days are added "
-        "to a share of the real training days. Generators are fitted to all training days whatever the "
-        "share, the baselines among them.",
+        "to a share of the real training days. Generators are fitted to all training days whatever "
+        "the share, the baselines among them.",
         f"Every predictor makes {recipe.utility.steps} steps of {recipe.utility.batch} days.",
     ]
     return _results("utility", given, rows, notes, command)

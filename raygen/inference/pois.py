@@ -25,7 +25,7 @@ import shapely
 from numba import njit
 from scipy.spatial import KDTree
 
-from raygen.city import AT_HOMES
+from raygen.city_fields import AT_HOMES
 from raygen.city_files.projection import to_metres
 from raygen.city_files.rules import annotation
 from raygen.errors import DataError

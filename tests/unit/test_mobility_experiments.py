@@ -9,6 +9,7 @@ import torch
 
 from raygen.city import open_city
 from raygen.config import PlannerConfig, load
+from raygen.errors import ConfigError
 from raygen.mobility_metrics import QUANTITIES
 from raygen.mobility_synthesis import assumed_chains
 from raygen.models.generator import DiTConfig
@@ -22,6 +23,7 @@ from training.mobility_experiments import (
     draw_unseen,
     measured,
     seen_cities,
+    targets_of,
     trained,
 )
 from training.mobility_plans import free_plans
@@ -57,12 +59,22 @@ def recipe(city, tmp_path):
     )
 
 
+def test_targets_are_cities_of_the_data_with_few_regions(recipe, city):
+    name = city.regions.name
+    assert targets_of(recipe, [city]) == {name: city}
+    few = targets_of(recipe.model_copy(update={"cells": 9}), [city])[name]
+    assert len(few.regions.xy) <= 9
+    assert few.train.region.max() < len(few.regions.xy)
+    with pytest.raises(ConfigError, match=r"targets: must be of \[.*\], got \['atlantis'\]"):
+        targets_of(recipe.model_copy(update={"targets": ("atlantis",)}), [city])
+
+
 def test_recipe_has_every_training_of_the_tables():
     recipe = load(RECIPE, TablesRecipe)
     found = cases(recipe)
     assert [case.table for case in found].count("4") == 3
     assert {(case.held_back, case.name) for case in found if case.table == "5"} == {
-        (city, name) for city in ("beijing", "new_york") for name in ("zero", "few")
+        (city, name) for city in recipe.targets for name in ("zero", "few")
     }
     assert [case.blind for case in found if case.table == "6"] == [
         "temporal", "semantic", "planner",
