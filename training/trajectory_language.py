@@ -19,7 +19,7 @@ from raygen import checkpoints, seeds
 from raygen.config import ComputeConfig, SpeakerConfig
 from raygen.errors import DataError
 from raygen.models.language import load_language_model
-from raygen.models.trajectory_fitted import load_speaker
+from raygen.models.trajectory_fitted import begin_from, load_speaker
 from raygen.models.trajectory_language import (
     Said,
     TrajectoryLanguage,
@@ -66,6 +66,9 @@ class TrajectoryRecipe(Recipe):
     batch: Annotated[int, Field(ge=1)] = 16
     """Pairs in a batch, about; those of one route stay together."""
 
+    begin: Path | None = None
+    """Folder of a model on other roads to begin from: its LoRA, and all its words but the roads."""
+
     branches: Annotated[int, Field(ge=1)] = 1
     """Simulated drives of each route, which share the first part of their questions."""
 
@@ -89,6 +92,8 @@ class LanguageTask:
     """What is known of the new words, see ``known_of``."""
     parts: int = 1
     """Parts of the pairs, of which each epoch takes the next."""
+    begin: Path | None = None
+    """Folder of a model to begin from."""
 
     def model(self) -> TrajectoryLanguage:
         """Return the objective, on the language model of this machine."""
@@ -96,7 +101,10 @@ class LanguageTask:
         # PyTorch's fused attention takes twice as long on a CPU, backwards, at these lengths.
         language.decoder.set_attn_implementation("eager")  # pyright: ignore[reportCallIssue]
         often = how_often(self.train) if self.config.bias else None
-        return TrajectoryLanguage(self.config, language, self.seed, self.known, often)
+        made = TrajectoryLanguage(self.config, language, self.seed, self.known, often)
+        if self.begin is not None:
+            begin_from(made, self.begin)
+        return made
 
     def batches(self, epoch: int, rank: int, world: int) -> Iterator[dict[str, Tensor]]:
         """Yield this worker's batches of an epoch: all pairs of its part, but for the last few.
@@ -181,13 +189,13 @@ def packed(
 def how_often(pairs: Pairs) -> npt.NDArray[np.float32]:
     """Return the logarithm of how often each new word is said in answers, one added; (E,).
 
-    Roads are left at 0: which follow a road depends on it.
+    Roads and other words have each their own mean, 0 where none is said.
     """
     said = np.concatenate(pairs.answers) - pairs.own
     count = np.bincount(said, minlength=pairs.words.size) + 1.0
-    often = np.log(count / count.mean())
-    often[: pairs.words.roads] = 0.0
-    return often.astype(np.float32)
+    roads = count[: pairs.words.roads]
+    others = count[pairs.words.roads :]
+    return np.log(np.concatenate([roads / roads.mean(), others / others.mean()])).astype(np.float32)
 
 
 @torch.no_grad()
@@ -255,7 +263,8 @@ def task_of(recipe: TrajectoryRecipe) -> tuple[LanguageTask, dict[str, str]]:
         raise DataError(msg)
     config, parts = prepared(recipe, roads, sets)
     known = known_of(roads, load_codec(recipe.codec)[0])
-    task = LanguageTask(config, *parts, recipe.batch, recipe.seed, known, recipe.parts)
+    begin = None if recipe.begin is None else recipe.begin.resolve()
+    task = LanguageTask(config, *parts, recipe.batch, recipe.seed, known, recipe.parts, begin)
     return task, {each.trips.name: each.trips.label for each in sets}
 
 

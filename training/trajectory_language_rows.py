@@ -12,13 +12,19 @@ from raygen.models.trajectory_batches import conditions, route_data, tensors, tr
 from raygen.models.trajectory_codec import TrajectoryCodec
 from raygen.models.trajectory_language import Said, TrajectoryLanguage
 from raygen.models.trajectory_model import NOISE, PointsOnRoutes, decoded
-from raygen.models.trajectory_planner import LEAST_POINTS, MOST_POINTS, Patterns
+from raygen.models.trajectory_planner import (
+    DRAWS,
+    LEAST_POINTS,
+    MOST_POINTS,
+    Patterns,
+    generate,
+)
 from raygen.models.trajectory_speaker import Speaker
 from raygen.models.trajectory_tokens import Vocabulary
 from raygen.models.trajectory_words import known_of
-from raygen.network.graph import IntArray
+from raygen.network.graph import FloatArray, IntArray
 from raygen.results import Row
-from raygen.trajectories.conditions import Conditions
+from raygen.trajectories.conditions import Conditions, fitted_speeds, planned
 from raygen.trajectories.plane import PlaneRoads
 from raygen.trajectories.records import RoadTrajectories, Traces
 from raygen.trajectories.routes import RouteSet, routes_of
@@ -87,8 +93,10 @@ def routes_said(said: Said, told: Conditions, graph: PlaneRoads) -> RouteSet:
     return RouteSet(graph, first, np.concatenate(said.roads).astype(np.int32))
 
 
-def nats_rows(data: TrajectorySet, speaker: Speaker, codec: TrajectoryCodec) -> list[Row]:
-    """Return nats a word of the test trajectories: before, after, and beside others."""
+def nats_rows(
+    data: TrajectorySet, speaker: Speaker, codec: TrajectoryCodec, beside: bool = True
+) -> list[Row]:
+    """Return nats a word of the test trajectories: before, after, and ``beside`` others."""
     how = speaker.model.words, speaker.language, speaker.model.config.roads_first
     known, told = (
         kept_pairs(
@@ -100,9 +108,10 @@ def nats_rows(data: TrajectorySet, speaker: Speaker, codec: TrajectoryCodec) -> 
     floor = of_counting(known, told)
     config = speaker.model.config
     base = load_language_model(config.base_model, torch.float32, "cpu")
-    begun = TrajectoryLanguage(config, base, 1, known_of(data.graph, codec)).eval()
-    begun = begun.to(speaker.model.new.weight.dtype)
-    cases = {"before fine-tuning": begun, "fine-tuned": speaker.model}
+    cases = {"fine-tuned": speaker.model}
+    if beside:
+        begun = TrajectoryLanguage(config, base, 1, known_of(data.graph, codec)).eval()
+        cases["before fine-tuning"] = begun.to(speaker.model.new.weight.dtype)
     found = {name: Nats(*nats_of(model, told, 4)) for name, model in cases.items()}
     rows: list[Row] = []
     label = "HTP+" if config.roads_first else "HTP"
@@ -112,7 +121,7 @@ def nats_rows(data: TrajectorySet, speaker: Speaker, codec: TrajectoryCodec) -> 
         if config.roads_first:
             count = nats.counts["roads"]
             rows.append(_nats_row(case, "nats a road", nats.a_road, count, floor.a_road))
-    if not config.roads_first:
+    if beside and not config.roads_first:
         one = of_transformer(
             shipped().transformer,
             trajectory_data(data.test.roads, routes_of(data.test.roads, data.graph)),
@@ -133,29 +142,67 @@ def reaction_rows(data: TrajectorySet, speaker: Speaker) -> list[Row]:
     told = conditions_told(data.test.roads, data.graph)
     told = told.take(np.arange(min(_REACTED, len(told))))
     rows: list[Row] = []
-    codes: dict[float, IntArray] = {}
+    lengths: list[IntArray] = []
+    wanted: list[FloatArray] = []
     for interval in (10.0, 15.0, 20.0):
-        length = answers(speaker, _changed(told, interval_s=interval), data.graph).patterns.length
-        asked = told.travel_s / interval + 1
-        case = f"{data.name}: HTP (LLM), interval {interval:g} s"
-        rows += [
-            Row(case=case, metric="mean points", value=float(length.mean()), n=len(told),
-                baseline=float(asked.mean()), baseline_name="travel time over interval"),
-            Row(case=case, metric="correlation of points with those asked for",
-                value=float(np.corrcoef(length, asked)[0, 1]), n=len(told)),
-        ]  # fmt: skip
-    points = np.clip(told.points, 20, MOST_POINTS)
-    uniform = seeds.uniforms(_SEED, "results:words", np.arange(len(told)), speaker.draws)
+        other = _changed(told, interval_s=interval)
+        lengths.append(answers(speaker, other, data.graph).patterns.length)
+        wanted.append(np.clip(other.points, LEAST_POINTS, MOST_POINTS).astype(np.float64))
+        rows += _length_rows(
+            f"{data.name}: HTP (LLM), interval {interval:g} s", lengths[-1], wanted[-1]
+        )
+    every = np.concatenate(lengths), np.concatenate(wanted)
+    rows += _length_rows(f"{data.name}: HTP (LLM), three intervals", *every)
+    profile = fitted_speeds(data.train.roads, data.graph)
+    for hour in (4.0, 8.0):
+        start = np.full(len(told), 3600.0 * hour)
+        network = data.graph.network
+        other = planned(network, profile, told.route_first, told.route, start, data.interval_s)
+        length = answers(speaker, other, data.graph).patterns.length
+        asked = np.clip(other.points, LEAST_POINTS, MOST_POINTS).astype(np.float64)
+        rows += _length_rows(f"{data.name}: HTP (LLM), planned for {hour:g}:00", length, asked)
+    return [*rows, *_hour_rows(data, speaker, told)]
+
+
+def _length_rows(case: str, length: IntArray, asked: FloatArray) -> list[Row]:
+    right = float((length == asked).mean())
+    return [
+        Row(case=case, metric="mean points", value=float(length.mean()), n=len(length),
+            baseline=float(asked.mean()), baseline_name="travel time over interval"),
+        Row(case=case, metric="correlation of points with those asked for",
+            value=float(np.corrcoef(length, asked)[0, 1]), n=len(length), target=0.9),
+        Row(case=case, metric="answers of just as many points", value=right, n=len(length)),
+    ]  # fmt: skip
+
+
+def _hour_rows(data: TrajectorySet, speaker: Speaker, told: Conditions) -> list[Row]:
+    """Return how many codes change with the hour alone: all else told, and the draws, are equal."""
+    points = np.clip(told.points, LEAST_POINTS, MOST_POINTS)
+    ids = np.arange(len(told))
+    uniform = seeds.uniforms(_SEED, "results:words", ids, speaker.draws)
+    spoken: list[IntArray] = []
+    plain: list[IntArray] = []
+    routes = RouteSet(data.graph, told.route_first, told.route)
     for hour in (4.0, 8.0):
         other = _changed(told, start_s=3600.0 * hour)
-        asked_of = speaker.questions(data.graph.network, other)
-        codes[hour] = speaker.answers(asked_of, uniform, points).patterns.codes
-    groups = (points + 7) // 8
-    there = np.arange(codes[4.0].shape[1]) < groups[:, None]
-    differs = (codes[4.0] != codes[8.0])[there].mean()
-    case = f"{data.name}: HTP (LLM), 8:00 against 4:00"
-    metric = "codes that differ, equal draws"
-    return [*rows, Row(case=case, metric=metric, value=float(differs), n=int(there.sum()))]
+        asked = speaker.questions(data.graph.network, other)
+        spoken.append(speaker.answers(asked, uniform, points).patterns.codes)
+        given = conditions(other.start_s, other.travel_s, other.interval_s, routes)
+        batch = route_data(routes).batch(ids) | tensors(given)
+        draws = seeds.uniforms(_SEED, "results:tokens", ids, DRAWS)
+        plain.append(generate(shipped().transformer, batch, draws, points).codes)
+    there = np.arange(spoken[0].shape[1]) < ((points + 7) // 8)[:, None]
+    rows: list[Row] = []
+    for name, (early, late) in {"HTP (LLM)": spoken, WITHOUT: plain}.items():
+        differs = (early != late)[there]
+        case = f"{data.name}: {name}, 8:00 against 4:00"
+        rows += [
+            Row(case=case, metric="codes that differ, equal draws", value=float(differs.mean()),
+                n=int(there.sum())),
+            Row(case=case, metric="codes of the first layer that differ",
+                value=float(differs[:, 0].mean()), n=int(there.sum())),
+        ]  # fmt: skip
+    return rows
 
 
 def _changed(told: Conditions, **values: float) -> Conditions:

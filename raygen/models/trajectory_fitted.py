@@ -68,6 +68,36 @@ def fitted(
     return ready(model, language, how, compute)
 
 
+def begin_from(model: TrajectoryLanguage, folder: Path) -> None:
+    """Give a model what another one learned, in place; roads of another network stay new.
+
+    Raises
+    ------
+    WeightsError
+        If weights are missing or altered, or of another language model, autoencoder or shape.
+    """
+    shape, tensors, _ = checkpoints.load(folder, "trajectory", TrajectoryLanguageConfig)
+    its, ours = (
+        {name: getattr(config, name) for name in _ALIKE} for config in (shape, model.config)
+    )
+    if its != ours:
+        wrong = [name for name in _ALIKE if its[name] != ours[name]]
+        msg = f"{folder}: cannot begin from it: has another {', '.join(wrong)}"
+        raise WeightsError(msg)
+    own = dict(model.named_parameters())
+    others = shape.network_digest != model.config.network_digest
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if others and name in ("new.weight", "bias"):
+                own[name][model.words.roads :] = tensor[shape.roads :].float()
+            else:
+                own[name].copy_(tensor.float())
+
+
+_ALIKE = ("base_digest", "codec_digest", "codebooks", "rank", "alpha", "roads_first", "bias",
+          "countdown", "ordinary")  # fmt: skip
+
+
 def ready(
     model: TrajectoryLanguage, language: LanguageModel, how: SpeakerConfig, compute: ComputeConfig
 ) -> Speaker:

@@ -110,14 +110,19 @@ class TrajectoryLanguage(nn.Module):
         spread = float(table.weight.std())
         rng = seeds.stream(seed, "trajectory-words")
         size = (self.words.size, int(table.weight.shape[1]))
+        known_EK = np.zeros((size[0], 0), dtype=np.float32) if known_EK is None else known_EK
+        # Drawn first, and so the same for every network.
+        shown_KH = rng.standard_normal((known_EK.shape[1], size[1]), dtype=np.float32)
         draw = rng.standard_normal(size, dtype=np.float32)
-        if known_EK is not None:
-            shown = known_EK @ rng.standard_normal((known_EK.shape[1], size[1]), dtype=np.float32)
+        if known_EK.shape[1]:
+            shown = known_EK @ shown_KH
             draw = _KNOWN**0.5 * shown + (1.0 - _KNOWN) ** 0.5 * draw
         # About the mean of the known words: a new one begins as no word in particular.
         begin = table.weight.detach().float().mean(dim=0) + spread * torch.from_numpy(draw)
         if config.ordinary:
-            ordinary = rng.choice(self.own, size[0], replace=self.own < size[0])
+            # Not drawn by the seed: they are no trained tensors, and are not among the weights.
+            chosen = seeds.stream(0, "ordinary-words")
+            ordinary = chosen.choice(self.own, size[0], replace=self.own < size[0])
             begin = table.weight.detach().float()[torch.from_numpy(ordinary)]
         self.new = nn.Embedding.from_pretrained(begin, freeze=config.ordinary)
         if config.bias:

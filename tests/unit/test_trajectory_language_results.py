@@ -12,13 +12,23 @@ from raygen.models.trajectory_planner import Patterns
 from raygen.models.trajectory_tokens import Vocabulary
 from raygen.results import Row
 from training.trajectory_language import TrajectoryRecipe
+from training.trajectory_language_arms import CASES, LanguageArmsRecipe, arm_recipe
 from training.trajectory_language_results import LanguageResultsRecipe, tables
 from training.trajectory_language_rows import PLUS, WITH, WITHOUT, decodes
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 
 
-@pytest.mark.parametrize("name", ["trajectory", "trajectory_roads", "trajectory_paper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trajectory",
+        "trajectory_first",
+        "trajectory_roads",
+        "trajectory_paper",
+        "trajectory_los_angeles",
+    ],
+)
 def test_shipped_recipes_are_valid(name):
     recipe = load(RECIPES / f"{name}.toml", TrajectoryRecipe)
     assert recipe.model.roads_first == (name == "trajectory_roads")
@@ -32,6 +42,19 @@ def test_the_experiments_recipe_is_valid(tmp_path):
     wrong.write_text("slot = 3\n")
     with pytest.raises(ConfigError, match="did you mean 'slots'"):
         load(wrong, LanguageResultsRecipe)
+
+
+def test_arms_differ_in_one_thing_each():
+    recipe = load(RECIPES / "trajectory_language_arms.toml", LanguageArmsRecipe)
+    whole, ordinary, coordinates = (arm_recipe(recipe, case) for case in CASES)
+    assert ordinary == whole.model_copy(
+        update={"model": whole.model.model_copy(update={"ordinary": True}),
+                "output": ordinary.output}
+    )  # fmt: skip
+    assert coordinates == whole.model_copy(
+        update={"codec": recipe.coordinates, "output": coordinates.output}
+    )
+    assert len({whole.output, ordinary.output, coordinates.output}) == 3
 
 
 def rows(model, value):

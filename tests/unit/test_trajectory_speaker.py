@@ -15,7 +15,7 @@ from raygen.config import ComputeConfig, SpeakerConfig
 from raygen.errors import WeightsError
 from raygen.models.language import load_language_model
 from raygen.models.trajectory_codec import groups_of, length_tokens
-from raygen.models.trajectory_fitted import load_speaker, ready
+from raygen.models.trajectory_fitted import begin_from, load_speaker, ready
 from raygen.models.trajectory_language import TrajectoryLanguage, TrajectoryLanguageConfig
 from raygen.models.trajectory_padded import answer
 from raygen.models.trajectory_words import known_of
@@ -207,3 +207,53 @@ def test_smollm2_answers(roads, told):
     same(speaker.answers(questions[2:3], draws[2:3], points[2:3]), said, np.array([2]))
     free = speaker.answers(questions[:1], draws[:1])
     assert 20 <= free.patterns.length[0] <= 200
+
+
+def test_a_model_on_other_roads_begins_from_a_fitted_one(tmp_path, roads):
+    folder = tinyspeaker.build(tmp_path, roads, "c")
+    shape, tensors, _ = checkpoints.load(folder, "trajectory", TrajectoryLanguageConfig)
+
+    def begun(**changed):
+        language = load_language_model(shape.base_model, torch.float32, "cpu")
+        config = shape.model_copy(update=changed)
+        model = TrajectoryLanguage(config, language, 9)
+        own = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        begin_from(model, folder)
+        return model, own
+
+    few = shape.roads - 100
+    model, own = begun(roads=few, network_digest="other")
+    found = dict(model.named_parameters())
+    assert torch.equal(found["new.weight"][:few], own["new.weight"][:few])
+    assert torch.equal(found["new.weight"][few:], tensors["new.weight"][shape.roads :])
+    lora = [name for name in tensors if "lora_B" in name]
+    assert len(lora) > 10
+    assert all(torch.equal(found[name], tensors[name]) for name in lora)
+    same_roads, _ = begun()
+    assert torch.equal(dict(same_roads.named_parameters())["new.weight"], tensors["new.weight"])
+    with pytest.raises(WeightsError, match="cannot begin from it: has another codec_digest, bias"):
+        begun(codec_digest="d", bias=True)
+
+
+def test_several_questions_about_a_route_read_it_once(speaker, roads, told, monkeypatch):
+    from raygen.models import trajectory_speaker as module
+
+    one = told.take(np.zeros(5, dtype=np.int64))
+    hours = replace(one, start_s=np.arange(5) * 3600.0)
+    asked = speaker.questions(roads.network, hours)
+    assert len({question.shared.tobytes() for question in asked}) == 1
+    assert len({question.own.tobytes() for question in asked}) == 5
+    read: list[int] = []
+    plain = module._read
+
+    def counted(model, start, ids, left=None):
+        read.append(len(ids))
+        return plain(model, start, ids, left)
+
+    monkeypatch.setattr(module, "_read", counted)
+    draws = uniform(speaker, 5)
+    together = speaker.answers(asked, draws, one.points)
+    assert len(read) == 2 + 5  # the opening, the route, five drives
+    for row in (0, 4):
+        alone = speaker.answers([asked[row]], draws[[row]], one.points[[row]])
+        same(alone, together, np.array([row]))
