@@ -103,7 +103,8 @@ class City:
 
     attraction: Float32Array
     """Shape (15, Z): size of a zone for each activity type. Home: population; work: jobs; school:
-    school and college places; others: POIs weighted by P(type | POI), and see ``city_fields.AT_HOMES``."""
+    school and college places; others: POIs weighted by P(type | POI), and see
+    ``city_fields.AT_HOMES``."""
     category_given_type: Float32Array
     """Shape (15, 14): P(POI category | activity type) over the city's POIs, rows sum to 1; home is
     residential."""

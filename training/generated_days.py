@@ -23,6 +23,7 @@ from training.arrivals import markov_days
 from training.mobility_baselines import density_epr_days, ditras_days, fit_diary
 from training.mobility_data import CityDays
 from training.mobility_plans import (
+    fit_look_up,
     fit_to_generator,
     free_plans,
     generate_days,
@@ -116,9 +117,10 @@ def generator_days(city: CityDays, how: Drawing, rows: IntArray, seed: int) -> C
     generator = load_generator(how.weights, GeneratorConfig(), ComputeConfig())
     own = training_plans(city, seed)
     decoder = fit_to_generator(city, own, (encoder, generator), seed, how.places)
-    planned = free_plans(city, training_starts(city, seed), seed + 1)
+    planner = fit_look_up(city, seed)
+    planned = free_plans(planner, training_starts(city, seed), seed + 1)
     decoder = matched(decoder, generator, planned, city, seed)
-    plans = free_plans(city, city.held_out.region[rows, 0], seed)
+    plans = free_plans(planner, city.held_out.region[rows, 0], seed)
     return expand(generate_days(generator, decoder, plans, city.regions, seed))
 
 

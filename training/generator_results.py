@@ -35,7 +35,9 @@ from training.mobility_data import (
     read_cities,
 )
 from training.mobility_plans import (
+    LookUp,
     Plans,
+    fit_look_up,
     fit_to_generator,
     free_plans,
     llm_plans,
@@ -90,6 +92,8 @@ class Stage:
     real: Clock
     rows: IntArray
     """Held-out days whose start regions are used, in turn."""
+    planner: LookUp
+    """Of free plans."""
     floor: dict[str, float]
     peers: dict[str, dict[str, float]]
 
@@ -135,6 +139,7 @@ def open_stage(city: CityDays, weights: Path, seed: int) -> Stage:
         seed=seed,
         real=real,
         rows=rows,
+        planner=fit_look_up(city, seed),
         floor=mobility_divergences(real, expand(city.train), xy),
         peers={
             name: mobility_divergences(real, np.concatenate(draws), xy)
@@ -154,14 +159,17 @@ def city_rows(stage: Stage, decoder: PlaceDecoder) -> list[Row]:
     generator = load_generator(stage.weights, GeneratorConfig(), ComputeConfig())
     real = encode_days(regions, city.held_out, encoder)[0].numpy()
     makers: dict[str, Callable[[int], Plans]] = {
-        "free": lambda turn: free_plans(city, stage.start, turn),
+        "free": lambda turn: free_plans(stage.planner, stage.start, turn),
         _LLM: lambda turn: llm_plans(city, stage.start, planner, turn),
         "oracle": lambda turn: oracle_plans(city, stage.rows, turn),
     }
     # Where the LLM plans, the places are drawn by a decoder fitted to what it tells of.
     starts, both = training_starts(city, seed), (encoder, generator)
     own = fit_to_generator(city, told_plans(city, planner, seed), both, seed)
-    told, looked = llm_plans(city, starts, planner, seed - 1), free_plans(city, starts, seed - 1)
+    told, looked = (
+        llm_plans(city, starts, planner, seed - 1),
+        free_plans(stage.planner, starts, seed - 1),
+    )
     decoders = {
         "free": matched(decoder, generator, looked, city, seed),
         _LLM: matched(own, generator, told, city, seed),
@@ -193,7 +201,7 @@ def city_rows(stage: Stage, decoder: PlaceDecoder) -> list[Row]:
 def sampler_rows(stage: Stage, decoder: PlaceDecoder) -> list[Row]:
     """Return quality and speed of every sampler, with free plans."""
     found: list[Row] = []
-    whole = free_plans(stage.city, stage.start, stage.seed)
+    whole = free_plans(stage.planner, stage.start, stage.seed)
     for sampler, steps in CASES:
         rows = stage.rows[: _FEW_DAYS if steps > _SLOW_STEPS else _DAYS]
         plans = whole.take(len(rows))
@@ -262,7 +270,7 @@ def main(arguments: list[str]) -> None:
         decoder = fit_to_generator(city, training_plans(city, seed), (encoder, shipped), seed)
         rows += city_rows(stage, decoder)
         if not stages:
-            looked = free_plans(city, training_starts(city, seed), seed - 1)
+            looked = free_plans(stage.planner, training_starts(city, seed), seed - 1)
             rows += sampler_rows(stage, matched(decoder, shipped, looked, city, seed))
         stages.append(stage)
         sys.stdout.write(f"{city.regions.name}\n")

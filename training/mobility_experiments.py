@@ -54,6 +54,7 @@ from training.mobility_data import (
 from training.mobility_pictures import draw_flows
 from training.mobility_plans import (
     Plans,
+    fit_look_up,
     fit_to_generator,
     free_plans,
     generate_days,
@@ -248,10 +249,12 @@ def measure(
     rows = np.resize(np.arange(len(city.held_out.region)), recipe.sampled)
     start = city.held_out.region[rows, 0]
 
+    look_up = fit_look_up(known, recipe.seed)
+
     def planned(start: npt.NDArray[np.int32], turn: int) -> Plans:
         """Return plans of these starts as the case has them."""
         if planner is None:
-            plans = free_plans(known, start, turn)
+            plans = free_plans(look_up, start, turn)
         else:
             plans = llm_plans(city, start, planner, turn)
         plans = blind_plans(plans, known, case.blind, turn)

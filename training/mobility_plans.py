@@ -24,7 +24,7 @@ from raygen.stages.denoise import Sequences, generate
 from raygen.stages.places import draw_places
 from raygen.stages.recursion import plan_recursive
 from raygen.taxonomy import PLAN_SLOTS
-from training.arrivals import fit_arrivals, plan_days
+from training.arrivals import Arrivals, fit_arrivals, plan_days
 from training.conditions import ORACLE, semantic_plan, temporal_plan
 from training.generator import start_centrality
 from training.mobility_data import CityDays
@@ -38,6 +38,8 @@ _CHUNK = 1024
 _STARTS = 2000  # training days from whose starts a planner's distances are matched
 _KINDS = 400
 """Codes of POI distributions that the look-up planner tells apart, at most half the regions."""
+
+_SEEN = 8000  # entries that these codes are fitted to
 
 
 @dataclass(frozen=True)
@@ -80,26 +82,36 @@ def exact_plans(city: CityDays, days: Days, rng: np.random.Generator) -> Plans:
     return Plans(days, temporal_plan(days, ORACLE, rng), semantic)
 
 
-def free_plans(city: CityDays, start: npt.NDArray[np.int32], seed: int) -> Plans:
-    """Return plans of the look-up planner.
+@dataclass(frozen=True)
+class LookUp:
+    """The look-up planner of a city: all that it knows is from training days."""
 
-    Parameters
-    ----------
-    city
-        Its training days are all that the planner knows.
-    start
-        Start regions, shape (N,).
-    seed
-        Root of the draws.
-    """
-    rng = seeds.stream(seed, "results-free")
-    entries = city.train.region.shape[1]
+    city: CityDays
+    codes: FloatArray
+    """POI distributions that it tells apart, shape (C, 14)."""
+    code_of: IntArray
+    """Code of each region, shape (R,)."""
+    arrivals: Arrivals
+
+
+def fit_look_up(city: CityDays, seed: int) -> LookUp:
+    """Return the look-up planner of a city's training days."""
     visited = city.train.region[city.train.region >= 0]
+    if len(visited) > _SEEN:
+        visited = visited[seeds.stream(seed, "look-up").permutation(len(visited))[:_SEEN]]
     kinds = min(_KINDS, len(city.regions.xy) // 2)
     book = codebook.fit(city.regions.poi[visited].astype(np.float64), kinds, seed)
     code_of = book.nearest(city.regions.poi)
-    slot, code, place = plan_days(fit_arrivals(city.train, code_of), code_of[start], entries, rng)
-    semantic = book.codes[np.maximum(code, 0)] * (code >= 0)[:, :, None]
+    codes = book.codes.astype(np.float32)
+    return LookUp(city, codes, code_of, fit_arrivals(city.train, code_of))
+
+
+def free_plans(planner: LookUp, start: npt.NDArray[np.int32], seed: int) -> Plans:
+    """Return plans of the look-up planner from start regions (N,); ``seed``: root of the draws."""
+    rng, city = seeds.stream(seed, "results-free"), planner.city
+    entries = city.train.region.shape[1]
+    slot, code, place = plan_days(planner.arrivals, planner.code_of[start], entries, rng)
+    semantic = planner.codes[np.maximum(code, 0)] * (code >= 0)[:, :, None]
     semantic = np.where((place == 0)[:, :, None], city.regions.poi[start][:, None], semantic)
     return _plans(city, start, slot, semantic.astype(np.float32), rng)
 
