@@ -16,7 +16,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -394,11 +393,3 @@ def kept_trips(
     ids = table.column("trip_id").to_numpy()
     told = (table.schema.metadata or {}).get(b"told", b"").decode()
     return with_gps(city, ids, truth, len(trip_id) - len(ids)), told
-
-
-def speeds(traces: Traces) -> npt.NDArray[np.float64]:
-    """Return km/h between the points of traces."""
-    inside = np.ones(len(traces.xy) - 1, dtype=bool)
-    inside[traces.first[1:-1] - 1] = False
-    step = np.hypot(*np.diff(traces.xy, axis=0).T)
-    return (3.6 * step / np.diff(traces.time))[inside]

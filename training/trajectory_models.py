@@ -23,21 +23,23 @@ from raygen.models.trajectory_model import (
     load_trajectory_model,
 )
 from raygen.models.trajectory_planner import DRAWS, LEAST_POINTS, MOST_POINTS
+from raygen.models.trajectory_rest import ALL
 from raygen.network.graph import FloatArray, IntArray
 from raygen.stages.trajectories import on_roads
 from raygen.trajectories.conditions import Conditions
 from raygen.trajectories.plane import PlaneRoads
 from raygen.trajectories.records import RoadTrajectories, Traces
 from raygen.trajectories.routes import RouteSet
+from training.trajectory_baselines import Model
 
 _BATCH = 128
 _SEED = 0
 
 
 @cache
-def shipped() -> TrajectoryModel:
-    """Return the models that come with raygen."""
-    return load_trajectory_model(checkpoints.SHIPPED, ComputeConfig())
+def shipped(tables: str = ALL) -> TrajectoryModel:
+    """Return the models that come with raygen, with the tables of a kind of set."""
+    return load_trajectory_model(checkpoints.SHIPPED, ComputeConfig(), tables)
 
 
 def transformer(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
@@ -49,6 +51,19 @@ def transformer(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Tra
 def transformer_free(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
     """Return traces without a language model, whose number of points the model draws."""
     return generated(shipped(), told, graph, None)
+
+
+def of_kind(kind: str) -> tuple[Model, Model]:
+    """Return ``transformer`` and ``transformer_free`` with the tables of a kind of set."""
+
+    def given(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
+        points = np.clip(told.points, LEAST_POINTS, MOST_POINTS)
+        return generated(shipped(kind), told, graph, points)
+
+    def free(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
+        return generated(shipped(kind), told, graph, None)
+
+    return given, free
 
 
 def generated(

@@ -28,17 +28,12 @@ from raygen.trajectories.records import Traces, check_traces
 from raygen.trajectory_metrics import IDEAL, Measured, Preset, card, measured, scores
 from training.trajectory_baselines import Model, mechanistic, neural
 from training.trajectory_figures import hours_figure, lengths_figure, maps_figure
-from training.trajectory_models import transformer, transformer_free
+from training.trajectory_models import of_kind, transformer
 from training.trajectory_sets import SETS, TrajectorySet, load
+from training.trajectory_speeds import CASE, speed_rows, speed_table
 from training.trajectory_tables import PAPER_HTP, table_1
 
 PRESETS: tuple[Preset, ...] = ("htp", "htp-corrected")
-SHIPPED: dict[str, Model] = {
-    "w/o LLM, given roads": transformer,
-    "w/o LLM, given roads, own lengths": transformer_free,
-}
-"""Weights that come with raygen."""
-
 ROOT = Path(__file__).parents[1]
 _FLOOR_DRAWS = 5
 _TARGETS = {"pr_dist": 0.018, "r_den": 0.99, "r_pat": 0.93, "g_den": 0.99}
@@ -59,6 +54,16 @@ def model_of(path: str) -> Model:
     except (ImportError, AttributeError, ValueError) as error:
         msg = f"model {path!r}: must be module:function, {error}"
         raise DataError(msg) from None
+
+
+def shipped_models(kind: str) -> dict[str, Model]:
+    """Return the weights that come with raygen, with the tables of a kind of set, by name."""
+    given, free = of_kind(kind)
+    return {
+        "w/o LLM, given roads": given,
+        "w/o LLM, given roads, own lengths": free,
+        "w/o LLM, given roads, tables of all": transformer,
+    }
 
 
 def generated(model: Model, data: TrajectorySet, conditions: Conditions) -> tuple[Traces, float]:
@@ -200,7 +205,9 @@ def notes(told: list[str]) -> list[str]:
         "Length is given by travel time over interval, hence equal to the real one for baselines.",
         "'w/o LLM' rows: shipped weights (raygen/weights/trajectories), fitted before to simulated "
         "trips of other draws of the cities, and to Porto's training part; their seconds are of "
-        "generating alone.",
+        "generating alone. What codes leave open is drawn from tables of the set's kind (observed, "
+        "or synthesised: SUMO's trips are not among them); 'tables of all': of both, which is what "
+        "a run does unless told otherwise.",
     ]
 
 
@@ -218,19 +225,19 @@ def main() -> None:
     options = parser.parse_args()
     models: dict[str, Model] = {} if options.no_baselines else mechanistic()
     models |= {} if options.no_baselines or options.no_neural else neural()
-    models |= {} if options.no_shipped else SHIPPED
     for text in options.model:
         name, _, where = text.partition("=")
         models[name] = model_of(where)
     sets: list[str] = options.set or list(SETS)
     path: Path = options.output / "trajectories.json"
     options.output.mkdir(parents=True, exist_ok=True)
-    rows, told = kept(path, sets, list(models))
+    own = [] if options.no_shipped else list(shipped_models("all"))
+    rows, told = kept(path, sets, [CASE, *models, *own])
     for name in sets:
         data = load(name, options.data, options.count)
         told.append(f"{name} ({data.kind}): {data.told}.")
-        new, made = measure_set(data, models)
-        rows += new
+        new, made = measure_set(data, models | (shipped_models(data.kind) if own else {}))
+        rows += speed_rows(data) + new
         maps_figure(data, made, options.output / f"trajectories-map-{name}.png")
         lengths_figure(data, made, options.output / f"trajectories-density-{name}.png")
         if name == "porto-simulated":
@@ -240,10 +247,13 @@ def main() -> None:
         "trajectories",
         "python -m training.trajectory_results",
         "data/porto (observed trips and roads), data/la_basin (observed network); simulated trips "
-        "are synthesised by training/simulated_trips.py",
+        "are synthesised by training/simulated_trips.py, or driven by SUMO (sumo_trips.py)",
         rows,
         notes(told),
-        [table_1(rows, name, preset) for name in measured_sets(rows) for preset in PRESETS],
+        [
+            speed_table(rows, measured_sets(rows)),
+            *(table_1(rows, name, preset) for name in measured_sets(rows) for preset in PRESETS),
+        ],
     )
     sys.stdout.write(f"{result.write(path)}\n")
 

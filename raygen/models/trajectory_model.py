@@ -22,6 +22,7 @@ from raygen.models.trajectory_planner import (
     generate,
 )
 from raygen.models.trajectory_rest import FASTEST, capped
+from raygen.models.trajectory_tables import load_tables
 
 FOLDER = "trajectories"
 """Folder of the trajectory models among the weights."""
@@ -80,7 +81,7 @@ class TrajectoryModel:
         """
         batch = {name: each.to(self.device) for name, each in batch.items()}
         patterns = generate(self.transformer, batch, draws, points)
-        return decoded(self.codec, patterns, batch, noise)
+        return decoded(self.codec, patterns, batch, noise, planned=True)
 
 
 @torch.no_grad()
@@ -89,11 +90,12 @@ def decoded(
     patterns: Patterns,
     batch: dict[str, Tensor],
     noise: npt.NDArray[np.float64],
+    planned: bool = False,
 ) -> PointsOnRoutes:
     """Return the points that patterns stand for on their routes.
 
-    Observed places never fall, so the codes know nothing of the GPS' error along the road: it is
-    drawn as what is left of that across (assumed: an error has no direction).
+    Where the tables say so, the GPS' error along the road is drawn as what is left of that across
+    (assumed: an error has no direction). The steps of matched traces have it in them already.
 
     Parameters
     ----------
@@ -105,6 +107,8 @@ def decoded(
         Routes, with CONDITIONS: no step is faster than ``FASTEST`` allows in the interval.
     noise
         See ``TrajectoryModel.points``.
+    planned
+        Whether the Transformer has said the patterns, which is more even than trips are.
     """
     device = codec.embed.weight.device
     codes = torch.from_numpy(patterns.codes).to(device)
@@ -114,29 +118,46 @@ def decoded(
     there = valid(length, most).cpu().numpy()
     even = patterns.length[:, None].astype(np.float64)
     said = increments(found.share).double().cpu().numpy() * even
+    said = codec.left.as_observed(said, there) if planned else said
     step = codec.left.drawn_steps(said, there, noise[:, :most])
     free_s = (batch["route_s"] / length).double().cpu().numpy()
     step = capped(step, FASTEST * batch["interval_s"].double().cpu().numpy() / free_s)
     share = np.where(there, np.cumsum(step, axis=1) / even, 1.0)
-    across, ahead = (
-        codec.left.drawn_offsets(noise[:, begin : begin + most])
-        for begin in (MOST_POINTS, 2 * MOST_POINTS)
-    )
-    offset = found.offset.double().cpu().numpy() + across
+    across, along = (noise[:, begin : begin + most] for begin in (MOST_POINTS, 2 * MOST_POINTS))
+    offset = codec.left.drawn_offsets(across, step, found.offset.double().cpu().numpy())
+    ahead = codec.left.drawn_offsets(along, step, np.zeros_like(step))
+    ahead = float(codec.left.ahead) * ahead
     share = np.minimum(share, 1.0)
     return PointsOnRoutes(share, OFFSET_M * offset, OFFSET_M * ahead, patterns.length)
 
 
-def load_codec(folder: Path) -> tuple[TrajectoryCodec, str]:
-    """Return a folder's autoencoder and the digest of its weights; see ``checkpoints.load``."""
+def load_codec(folder: Path, tables: str | None = None) -> tuple[TrajectoryCodec, str]:
+    """Return a folder's autoencoder and the digest of its weights; see ``checkpoints.load``.
+
+    ``tables`` names what its codes leave open (``raygen.models.trajectory_tables``); None: as the
+    weights have it.
+    """
     config, tensors, digest = checkpoints.load(folder, "codec", CodecConfig)
     codec = TrajectoryCodec(config)
     fill(codec, tensors, folder)
+    if tables is not None:
+        codec.left = load_tables(folder, tables, digest)
     return codec.eval().requires_grad_(requires_grad=False), digest
 
 
-def load_trajectory_model(weights: Path, compute: ComputeConfig) -> TrajectoryModel:
+def load_trajectory_model(
+    weights: Path, compute: ComputeConfig, tables: str | None = None
+) -> TrajectoryModel:
     """Load ``trajectories/codec`` and ``trajectories/patterns`` of a directory of weights.
+
+    Parameters
+    ----------
+    weights
+        The directory.
+    compute
+        Device.
+    tables
+        As ``load_codec``.
 
     Raises
     ------
@@ -145,7 +166,7 @@ def load_trajectory_model(weights: Path, compute: ComputeConfig) -> TrajectoryMo
         autoencoder, or it needs the Node2vec of one network.
     """
     folder = weights / FOLDER
-    codec, codec_digest = load_codec(folder / "codec")
+    codec, codec_digest = load_codec(folder / "codec", tables)
     if codec.config.roads.node2vec:
         msg = f"{folder / 'codec'}: reads the Node2vec of one network, and serves no other; fit one"
         msg += " with model.roads.node2vec = 0"

@@ -27,6 +27,7 @@ from raygen.models.trajectory_model import (
 )
 from raygen.models.trajectory_planner import DRAWS, Patterns
 from raygen.models.trajectory_speaker import Speaker
+from raygen.models.trajectory_tables import FOLDER as TABLES
 from raygen.network.graph import FloatArray, IntArray, RoadNetwork
 from raygen.trajectories.conditions import Conditions
 from raygen.trajectories.routes import RouteSet
@@ -161,8 +162,9 @@ def load_trip_planner(config: RunConfig, roads: Callable[[], RoadNetwork]) -> Tr
     """
     weights, settings = checkpoints.folder(config.weights), config.trajectories
     if settings.planner == "patterns":
-        return PatternPlanner(load_trajectory_model(weights, config.compute), settings.batch)
-    codec, digest = load_codec(weights / FOLDER / "codec")
+        model = load_trajectory_model(weights, config.compute, settings.tables)
+        return PatternPlanner(model, settings.batch)
+    codec, digest = load_codec(weights / FOLDER / "codec", settings.tables)
     network = roads()
     speaker = load_speaker(settings.language, digest, network, config.compute)
     codec = codec.to(config.compute.device)
@@ -171,7 +173,8 @@ def load_trip_planner(config: RunConfig, roads: Callable[[], RoadNetwork]) -> Tr
 
 def planner_folders(settings: TrajectoryConfig, weights: Path) -> dict[str, Path]:
     """Return the folders of the weights that a run with trajectories reads, by their names."""
-    folders = {f"{FOLDER}/codec": weights / FOLDER / "codec"}
+    codec = weights / FOLDER / "codec"
+    folders = {f"{FOLDER}/codec": codec, f"{FOLDER}/codec/{TABLES}": codec / TABLES}
     if settings.planner == "patterns":
         return folders | {f"{FOLDER}/patterns": weights / FOLDER / "patterns"}
     return folders | {f"{FOLDER}/language": Path(settings.language.folder or "")}

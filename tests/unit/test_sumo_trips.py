@@ -9,9 +9,9 @@ from sumo_installed import needs_sumo
 
 from raygen.errors import DataError
 from raygen.trajectories.plane import plane_roads
-from raygen.trajectories.records import Traces, check, check_traces
+from raygen.trajectories.records import check, check_traces
 from training.simulated_trips import TaxiCity, TaxiWorld
-from training.sumo_trips import SumoCity, Tally, Traffic, kept_trips, speeds
+from training.sumo_trips import SumoCity, Tally, Traffic, kept_trips
 
 WORLD = TaxiWorld(distance_m=600.0, interval_s=5.0, points=(5, 200))
 QUIET = Traffic(cars=60, hours=(8,), warm_s=120, after_s=600)
@@ -94,12 +94,3 @@ def test_volumes_follow_the_hour_and_tallies_add_up():
     assert traffic.volume(3) == 200
     assert 200 < traffic.volume(12) < 1000
     assert Tally(asked=2, cars=5) + Tally(asked=1, teleported=1) == Tally(3, teleported=1, cars=5)
-
-
-def test_speeds_are_within_traces_alone():
-    traces = Traces(
-        np.array([0, 2, 4]),
-        np.array([[0.0, 0], [10, 0], [500, 0], [500, 20]]),
-        np.array([0.0, 1, 5, 7]),
-    )
-    np.testing.assert_allclose(speeds(traces), [36, 36])

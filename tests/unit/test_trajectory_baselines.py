@@ -15,7 +15,7 @@ from raygen.matching.nearest import roads_of
 from raygen.results import Row
 from raygen.trajectories.conditions import conditions_of
 from raygen.trajectories.plane import plane_roads
-from raygen.trajectories.records import check_traces
+from raygen.trajectories.records import Traces, check_traces
 from training.simulated_trips import TaxiCity, TaxiWorld
 from training.trajectory_baselines import (
     along_route,
@@ -26,6 +26,7 @@ from training.trajectory_baselines import (
     shortest_constant,
 )
 from training.trajectory_sets import Part, TrajectorySet
+from training.trajectory_speeds import speed_rows, speed_table, speeds
 from training.trajectory_tables import table_1
 
 
@@ -136,3 +137,23 @@ def test_a_model_that_answers_too_little_is_refused(data, conditions):
 
     with pytest.raises(DataError, match="generated traces: must be 20, one a condition, got 3"):
         results.generated(lazy, data, conditions)
+
+
+def test_speeds_are_within_traces_alone():
+    traces = Traces(
+        np.array([0, 2, 4]),
+        np.array([[0.0, 0], [10, 0], [500, 0], [500, 20]]),
+        np.array([0.0, 1, 5, 7]),
+    )
+    metres, seconds = speeds(traces)
+    assert metres.tolist() == [10, 20]
+    assert seconds.tolist() == [1, 2]
+
+
+def test_speeds_of_a_set_are_in_their_table(data):
+    rows = speed_rows(data)
+    value = {row.metric: row.value for row in rows}
+    assert value["share of steps under 15 m"] == pytest.approx(0.2, abs=0.15)
+    line = speed_table(rows, ["porto-simulated", "porto"]).rows
+    assert line[0][3] == f"{value['speed between points, km/h, 50th percentile']:.1f}"
+    assert line[1] == ["porto", *"–" * 7]

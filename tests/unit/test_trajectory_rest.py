@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raygen.errors import WeightsError
 from raygen.models.trajectory_rest import Rest, capped
+from raygen.models.trajectory_tables import load_tables, save_tables
 
 
 def _observed(rows=300, points=40, seed=0):
@@ -23,7 +25,8 @@ def _observed(rows=300, points=40, seed=0):
 @pytest.fixture(scope="module")
 def fitted():
     rest = Rest()
-    rest.fit(*_observed())
+    said, seen, off, there = _observed()
+    rest.fit((said, seen), (np.zeros_like(off), off), there)
     return rest
 
 
@@ -61,10 +64,62 @@ def test_drawn_steps_are_no_less_than_zero_and_keep_the_way(fitted, seed, points
 
 def test_offsets_have_the_observed_spread_and_memory(fitted):
     _, _, off, there = _observed(seed=3)
-    made = fitted.drawn_offsets(np.random.default_rng(4).normal(size=(400, 40)))
+    normal = np.random.default_rng(4).normal(size=(400, 40))
+    made = fitted.drawn_offsets(normal, np.ones_like(normal), np.zeros_like(normal))
     assert made.std() == pytest.approx(off[there].std(), rel=0.06)
     lag = np.corrcoef(made[:, :-1].ravel(), made[:, 1:].ravel())[0, 1]
     assert lag == pytest.approx(0.7, abs=0.05)
+
+
+def test_where_a_car_stands_its_error_changes_as_it_was_seen_to():
+    said, seen, off, there = _observed(seed=8)
+    stands = seen < 1e-3
+    for at in range(1, off.shape[1]):  # a hundredth of what it is in driving
+        jump = np.random.default_rng(at).normal(0, 0.01, len(off))
+        off[:, at] = np.where(stands[:, at], off[:, at - 1] + jump, off[:, at])
+    rest = Rest()
+    rest.fit((said, seen), (np.zeros_like(off), off), there)
+    normal = np.random.default_rng(9).normal(size=said.shape)
+    bias = np.random.default_rng(10).normal(size=said.shape)  # said offsets do not move it either
+    made = rest.drawn_offsets(normal, seen, bias)
+    change = np.diff(made, axis=1)
+    assert change[stands[:, 1:]].std() == pytest.approx(0.01, rel=0.15)
+    assert change[~stands[:, 1:]].std() > 0.5
+    # Without a table of it, as in an autoencoder's own weights, standing is no other than driving.
+    rest.drift.fill_(np.nan)
+    change = np.diff(rest.drawn_offsets(normal, seen, np.zeros_like(normal)), axis=1)
+    assert change[stands[:, 1:]].std() > 0.5
+
+
+def test_planned_steps_become_as_uneven_as_observed_ones():
+    rng = np.random.default_rng(11)
+    even, uneven = rng.gamma(8, 1 / 8, 20_000), rng.gamma(1.5, 1 / 1.5, 20_000)
+    rest = Rest()
+    said, there = rng.gamma(8, 1 / 8, (50, 40)), np.arange(40) < rng.integers(20, 41, 50)[:, None]
+    np.testing.assert_array_equal(rest.as_observed(said, there), said)
+    rest.fit_planned(even, uneven)
+    made = rest.as_observed(said, there)
+    inner = there.copy()
+    inner[:, 0] = False
+    assert made[inner].std() == pytest.approx(uneven.std(), rel=0.15)
+    np.testing.assert_allclose((made * inner).sum(axis=1), (said * inner).sum(axis=1))
+    np.testing.assert_array_equal(made[:, 0], said[:, 0])
+    row = said[0][inner[0]]
+    assert (np.argsort(row) == np.argsort(made[0][inner[0]])).all()
+
+
+def test_tables_go_to_their_file_and_back(fitted, tmp_path):
+    fitted.ahead.fill_(0.0)
+    digests = {"codec": "a" * 64, "patterns": "c" * 64}
+    save_tables(tmp_path, {"all": Rest(), "observed": fitted}, digests, {"x": "observed"})
+    back = load_tables(tmp_path, "observed", "a" * 64)
+    for name, each in fitted.named_buffers():
+        np.testing.assert_allclose(dict(back.named_buffers())[name], each, atol=5e-3)
+    fitted.ahead.fill_(1.0)
+    with pytest.raises(WeightsError, match="tables must be one of all, observed, got 'porto'"):
+        load_tables(tmp_path, "porto", "a" * 64)
+    with pytest.raises(WeightsError, match="measured with autoencoder aaaaaaaaaaaa, but"):
+        load_tables(tmp_path, "observed", "b" * 64)
 
 
 def test_a_row_does_not_depend_on_those_beside_it(fitted):
