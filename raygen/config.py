@@ -179,10 +179,10 @@ class TrajectoryConfig(Section):
     """What says the travel patterns: the Transformer that comes with raygen, fast and for any city
     (the paper's "w/o LLM"), or a language model fitted to the city's roads."""
 
-    tables: Literal["all", "observed", "synthesised"] = "all"
-    """Whose stands, steps and GPS errors are drawn: those of all trips that the shipped weights
-    know, of the observed ones alone (taxis of Porto: errors of some 10 m), or of the simulated ones
-    (errors of 4 m along each axis)."""
+    tables: Literal["weights", "all", "observed", "synthesised"] = "weights"
+    """What stands, steps and GPS errors are drawn from: what the autoencoder's weights hold, or the
+    tables beside them: of all trips, of the observed ones alone (taxis of Porto, whose GPS errs by
+    some 10 m) or of the simulated ones (errors of 4 m along each axis)."""
 
     language: SpeakerConfig = SpeakerConfig()
 

@@ -23,7 +23,7 @@ from raygen.models.trajectory_model import (
     load_trajectory_model,
 )
 from raygen.models.trajectory_planner import DRAWS, LEAST_POINTS, MOST_POINTS
-from raygen.models.trajectory_rest import ALL
+from raygen.models.trajectory_tables import OWN
 from raygen.network.graph import FloatArray, IntArray
 from raygen.stages.trajectories import on_roads
 from raygen.trajectories.conditions import Conditions
@@ -37,7 +37,7 @@ _SEED = 0
 
 
 @cache
-def shipped(tables: str = ALL) -> TrajectoryModel:
+def shipped(tables: str = OWN) -> TrajectoryModel:
     """Return the models that come with raygen, with the tables of a kind of set."""
     return load_trajectory_model(checkpoints.SHIPPED, ComputeConfig(), tables)
 
@@ -53,17 +53,14 @@ def transformer_free(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -
     return generated(shipped(), told, graph, None)
 
 
-def of_kind(kind: str) -> tuple[Model, Model]:
-    """Return ``transformer`` and ``transformer_free`` with the tables of a kind of set."""
+def of_kind(kind: str) -> Model:
+    """Return ``transformer`` with the tables of a kind of set."""
 
     def given(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
         points = np.clip(told.points, LEAST_POINTS, MOST_POINTS)
         return generated(shipped(kind), told, graph, points)
 
-    def free(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
-        return generated(shipped(kind), told, graph, None)
-
-    return given, free
+    return given
 
 
 def generated(

@@ -28,7 +28,7 @@ from raygen.trajectories.records import Traces, check_traces
 from raygen.trajectory_metrics import IDEAL, Measured, Preset, card, measured, scores
 from training.trajectory_baselines import Model, mechanistic, neural
 from training.trajectory_figures import hours_figure, lengths_figure, maps_figure
-from training.trajectory_models import of_kind, transformer
+from training.trajectory_models import of_kind, transformer, transformer_free
 from training.trajectory_sets import SETS, TrajectorySet, load
 from training.trajectory_speeds import CASE, speed_rows, speed_table
 from training.trajectory_tables import PAPER_HTP, table_1
@@ -57,12 +57,11 @@ def model_of(path: str) -> Model:
 
 
 def shipped_models(kind: str) -> dict[str, Model]:
-    """Return the weights that come with raygen, with the tables of a kind of set, by name."""
-    given, free = of_kind(kind)
+    """Return the weights that come with raygen by name, the last with a kind's tables."""
     return {
-        "w/o LLM, given roads": given,
-        "w/o LLM, given roads, own lengths": free,
-        "w/o LLM, given roads, tables of all": transformer,
+        "w/o LLM, given roads": transformer,
+        "w/o LLM, given roads, own lengths": transformer_free,
+        "w/o LLM, given roads, tables of the kind": of_kind(kind),
     }
 
 
@@ -205,9 +204,9 @@ def notes(told: list[str]) -> list[str]:
         "Length is given by travel time over interval, hence equal to the real one for baselines.",
         "'w/o LLM' rows: shipped weights (raygen/weights/trajectories), fitted before to simulated "
         "trips of other draws of the cities, and to Porto's training part; their seconds are of "
-        "generating alone. What codes leave open is drawn from tables of the set's kind (observed, "
-        "or synthesised: SUMO's trips are not among them); 'tables of all': of both, which is what "
-        "a run does unless told otherwise.",
+        "generating alone. What codes leave open is drawn from what the autoencoder's weights "
+        "hold, of all sets, as in a run; 'tables of the kind': from tables of observed or of "
+        "synthesised trips alone (trips by SUMO are not among them).",
     ]
 
 
@@ -231,7 +230,7 @@ def main() -> None:
     sets: list[str] = options.set or list(SETS)
     path: Path = options.output / "trajectories.json"
     options.output.mkdir(parents=True, exist_ok=True)
-    own = [] if options.no_shipped else list(shipped_models("all"))
+    own = [] if options.no_shipped else list(shipped_models("observed"))
     rows, told = kept(path, sets, [CASE, *models, *own])
     for name in sets:
         data = load(name, options.data, options.count)

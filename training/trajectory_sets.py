@@ -26,7 +26,7 @@ SETS = ("porto", "porto-simulated", "porto-sumo", "la_basin-simulated", "la_basi
 
 _FIRST_ID = 1_000_000  # models learn from simulated trips of lower ids
 _LA_WORLD = TaxiWorld(distance_m=3000.0)
-_LA_TRAFFIC = Traffic(cars=4000.0)
+_LA_TRAFFIC = Traffic(cars=1500.0, hours=(2, 8, 13))
 _SUMO = Path("runs/sumo")
 
 

@@ -22,7 +22,7 @@ from raygen.models.trajectory_planner import (
     generate,
 )
 from raygen.models.trajectory_rest import FASTEST, capped
-from raygen.models.trajectory_tables import load_tables
+from raygen.models.trajectory_tables import OWN, load_tables
 
 FOLDER = "trajectories"
 """Folder of the trajectory models among the weights."""
@@ -131,22 +131,21 @@ def decoded(
     return PointsOnRoutes(share, OFFSET_M * offset, OFFSET_M * ahead, patterns.length)
 
 
-def load_codec(folder: Path, tables: str | None = None) -> tuple[TrajectoryCodec, str]:
+def load_codec(folder: Path, tables: str = OWN) -> tuple[TrajectoryCodec, str]:
     """Return a folder's autoencoder and the digest of its weights; see ``checkpoints.load``.
 
-    ``tables`` names what its codes leave open (``raygen.models.trajectory_tables``); None: as the
-    weights have it.
+    ``tables`` names what its codes leave open (``raygen.models.trajectory_tables``).
     """
     config, tensors, digest = checkpoints.load(folder, "codec", CodecConfig)
     codec = TrajectoryCodec(config)
     fill(codec, tensors, folder)
-    if tables is not None:
+    if tables != OWN:
         codec.left = load_tables(folder, tables, digest)
     return codec.eval().requires_grad_(requires_grad=False), digest
 
 
 def load_trajectory_model(
-    weights: Path, compute: ComputeConfig, tables: str | None = None
+    weights: Path, compute: ComputeConfig, tables: str = OWN
 ) -> TrajectoryModel:
     """Load ``trajectories/codec`` and ``trajectories/patterns`` of a directory of weights.
 

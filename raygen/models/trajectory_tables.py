@@ -16,6 +16,9 @@ from raygen.models.trajectory_rest import Rest
 FOLDER = "tables"
 """Folder beside an autoencoder's weights."""
 
+OWN = "weights"
+"""Name of the tables within the weights, which are of all sets and lack the newer measures."""
+
 
 class TablesConfig(Section):
     """Which tables there are."""

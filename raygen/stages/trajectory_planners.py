@@ -28,6 +28,7 @@ from raygen.models.trajectory_model import (
 from raygen.models.trajectory_planner import DRAWS, Patterns
 from raygen.models.trajectory_speaker import Speaker
 from raygen.models.trajectory_tables import FOLDER as TABLES
+from raygen.models.trajectory_tables import OWN
 from raygen.network.graph import FloatArray, IntArray, RoadNetwork
 from raygen.trajectories.conditions import Conditions
 from raygen.trajectories.routes import RouteSet
@@ -174,7 +175,9 @@ def load_trip_planner(config: RunConfig, roads: Callable[[], RoadNetwork]) -> Tr
 def planner_folders(settings: TrajectoryConfig, weights: Path) -> dict[str, Path]:
     """Return the folders of the weights that a run with trajectories reads, by their names."""
     codec = weights / FOLDER / "codec"
-    folders = {f"{FOLDER}/codec": codec, f"{FOLDER}/codec/{TABLES}": codec / TABLES}
+    folders = {f"{FOLDER}/codec": codec}
+    if settings.tables != OWN:
+        folders[f"{FOLDER}/codec/{TABLES}"] = codec / TABLES
     if settings.planner == "patterns":
         return folders | {f"{FOLDER}/patterns": weights / FOLDER / "patterns"}
     return folders | {f"{FOLDER}/language": Path(settings.language.folder or "")}
