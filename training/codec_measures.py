@@ -24,10 +24,6 @@ _FITTED = 1200
 _SEED = 0
 
 
-Pair = tuple[FloatArray, FloatArray]
-"""Said and observed figures of points, (B, N) each."""
-
-
 def fit_rest(codec: TrajectoryCodec, sets: list[TrajectoryData]) -> None:
     """Measure what the codes leave open (``raygen.models.trajectory_rest``).
 
@@ -48,29 +44,30 @@ def tables_of(codec: TrajectoryCodec, sets: list[TrajectoryData]) -> Rest:
     return rest
 
 
-def _left_open(codec: TrajectoryCodec, sets: list[TrajectoryData]) -> tuple[Pair, Pair, BoolArray]:
+def _left_open(
+    codec: TrajectoryCodec, sets: list[TrajectoryData]
+) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
     parts: list[tuple[FloatArray, ...]] = []
     for data in sets:
         few = chunks(data)[:: max(1, len(data.length) // _FITTED)]
         parts += [_steps(codec, data, rows) for rows in few]
     most = max(part[0].shape[1] for part in parts)
-    *figures, there = (
+    said, seen, off, there = (
         np.concatenate([np.pad(part[i], ((0, 0), (0, most - part[i].shape[1]))) for part in parts])
-        for i in range(5)
+        for i in range(4)
     )
-    said, seen, offset, observed = figures
-    return (said, seen), (offset, observed), there.astype(np.bool_)
+    return said, seen, off, there.astype(np.bool_)
 
 
 @torch.no_grad()
 def _steps(codec: TrajectoryCodec, data: TrajectoryData, rows: IntArray) -> tuple[FloatArray, ...]:
-    """Return said and observed steps, said and observed offsets, and which points there are."""
+    """Return said and observed steps, what is left of the offsets, and which points there are."""
     batch = data.batch(rows)
     found = codec.decode(codec.quantizer.embed(codec.codes(batch)), batch)
     even = batch["length"][:, None].double()
     there = valid(batch["length"], found.share.shape[1])
     said, seen = (increments(share).double() * even for share in (found.share, batch["share"]))
-    parts = (said, seen, found.offset, batch["offset"], there)
+    parts = (said, seen, batch["offset"] - found.offset, there)
     return tuple(part.numpy().astype(np.float64) for part in parts)
 
 

@@ -123,10 +123,12 @@ def decoded(
     free_s = (batch["route_s"] / length).double().cpu().numpy()
     step = capped(step, FASTEST * batch["interval_s"].double().cpu().numpy() / free_s)
     share = np.where(there, np.cumsum(step, axis=1) / even, 1.0)
-    across, along = (noise[:, begin : begin + most] for begin in (MOST_POINTS, 2 * MOST_POINTS))
-    offset = codec.left.drawn_offsets(across, step, found.offset.double().cpu().numpy())
-    ahead = codec.left.drawn_offsets(along, step, np.zeros_like(step))
+    across, ahead = (
+        codec.left.drawn_offsets(noise[:, begin : begin + most])
+        for begin in (MOST_POINTS, 2 * MOST_POINTS)
+    )
     ahead = float(codec.left.ahead) * ahead
+    offset = found.offset.double().cpu().numpy() + across
     share = np.minimum(share, 1.0)
     return PointsOnRoutes(share, OFFSET_M * offset, OFFSET_M * ahead, patterns.length)
 

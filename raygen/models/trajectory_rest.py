@@ -4,8 +4,7 @@ The decoder of HTP (Zhou et al., KDD 2026, Eq. 10 and 11) says the mean of all p
 their codes: nobody then stands quite still, and steps are alike. Beside the weights is kept how
 observed steps lie about the said ones (quantiles for classes of said steps, 0 among them) and
 observed offsets about the said ones, and how much of it one point passes to the next. Draws are a
-Gaussian copula with that memory; where a car stands, its GPS error changes by as little as it was
-seen to (quantiles again). Steps of a group of eight keep the group's way, within bounds, so
+Gaussian copula with that memory. Steps of a group of eight keep the group's way, within bounds, so
 that places stay where the codes have them. The first step, which is the way from the route's begin
 to the first point, stays as it is said.
 """
@@ -31,9 +30,6 @@ FASTEST = 1.6
 ALL = "all"
 """Name of the tables of all sets together, which the autoencoder's own weights hold."""
 
-STILL = 0.05
-"""Steps below this share of an even one are stands: the GPS then drifts, and does not jump."""
-
 _GROUP = 8
 _SCALE = (0.6, 1.6)
 _ROUNDS = 3
@@ -46,7 +42,6 @@ class Rest(nn.Module):
     offsets: Tensor
     bounds: Tensor
     memory: Tensor
-    drift: Tensor
     ahead: Tensor
     planned: Tensor
 
@@ -58,28 +53,21 @@ class Rest(nn.Module):
         self.register_buffer("offsets", torch.zeros(len(LEVELS)))
         self.register_buffer("memory", torch.zeros(2))
         # Not among an autoencoder's own weights, but in its tables (``trajectory_tables``).
-        self.register_buffer("drift", torch.full((len(LEVELS),), torch.nan), persistent=False)
         self.register_buffer("ahead", torch.ones(()), persistent=False)
         self.register_buffer("planned", torch.full((2, len(LEVELS)), torch.nan), persistent=False)
 
-    def fit(
-        self,
-        steps: tuple[FloatArray, FloatArray],
-        offsets: tuple[FloatArray, FloatArray],
-        there: BoolArray,
-    ) -> None:
+    def fit(self, said: FloatArray, seen: FloatArray, off: FloatArray, there: BoolArray) -> None:
         """Measure the tables.
 
         Parameters
         ----------
-        steps
-            Steps that a decoder says and those observed, in even steps, (B, N) each.
-        offsets
-            Offsets that it says and those observed, (B, N) each.
+        said, seen
+            Steps that a decoder says and those observed, in even steps, (B, N).
+        off
+            Observed offsets less the said ones, (B, N).
         there
             Which points there are, (B, N).
         """
-        (said, seen), off = steps, offsets[1] - offsets[0]
         moves = there.copy()
         moves[:, 0] = False
         bounds = np.quantile(said[moves], np.linspace(0, 1, CLASSES + 1)[1:-1])
@@ -92,9 +80,6 @@ class Rest(nn.Module):
         error = np.zeros(said.shape)
         error[there] = _scores(off[there])
         memory = [_memory(score, moves), _memory(error, there)]
-        change = np.diff(offsets[1], axis=1)[(moves & (seen < STILL))[:, 1:]]
-        if len(change):
-            self.drift.copy_(torch.from_numpy(np.quantile(change, LEVELS)))
         self.bounds.copy_(torch.from_numpy(bounds))
         self.steps.copy_(torch.from_numpy(table))
         self.offsets.copy_(torch.from_numpy(np.quantile(off[there], LEVELS)))
@@ -141,7 +126,7 @@ class Rest(nn.Module):
         normal
             Standard normals, (B, N).
         """
-        chance = ndtr(_remembering(normal, np.full(normal.shape, float(self.memory[0]))))
+        chance = ndtr(_remembering(normal, float(self.memory[0])))
         kind = np.searchsorted(self.bounds.double().cpu().numpy(), said)
         table = self.steps.double().cpu().numpy()
         said = np.where(there, said, 0.0)
@@ -153,25 +138,10 @@ class Rest(nn.Module):
         made[:, 0] = said[:, 0]
         return made
 
-    def drawn_offsets(self, normal: FloatArray, step: FloatArray, said: FloatArray) -> FloatArray:
-        """Return offsets about said ones, in their unit; (B, N).
-
-        Parameters
-        ----------
-        normal
-            Standard normals, (B, N).
-        step
-            Steps as they were drawn, (B, N), in even steps: where a car stands its error stays.
-        said
-            Offsets of the decoder, (B, N).
-        """
-        table = self.offsets.double().cpu().numpy()
-        drift = self.drift.double().cpu().numpy()
-        if np.isnan(drift).any():
-            memory = np.full(normal.shape, float(self.memory[1]))
-            return said + np.interp(ndtr(_remembering(normal, memory)), LEVELS, table)
-        still = step < STILL
-        return _drifting(normal, still, said, (float(self.memory[1]), table, drift))
+    def drawn_offsets(self, normal: FloatArray) -> FloatArray:
+        """Return what is added to said offsets, in their unit; (B, N) of standard normals."""
+        chance = ndtr(_remembering(normal, float(self.memory[1])))
+        return np.interp(chance, LEVELS, self.offsets.double().cpu().numpy())
 
 
 def capped(step: FloatArray, most: FloatArray) -> FloatArray:
@@ -204,34 +174,12 @@ def _memory(score: FloatArray, there: BoolArray) -> float:
     return float(np.corrcoef(score[:, :-1][both], score[:, 1:][both])[0, 1])
 
 
-def _remembering(normal: FloatArray, memory: FloatArray) -> FloatArray:
+def _remembering(normal: FloatArray, memory: float) -> FloatArray:
     """Return standard normals of which each has a correlation with the one before; (B, N)."""
     fresh = np.sqrt(1.0 - memory**2)
     found = normal.copy()
     for at in range(1, normal.shape[1]):
-        found[:, at] = memory[:, at] * found[:, at - 1] + fresh[:, at] * normal[:, at]
-    return found
-
-
-def _drifting(
-    normal: FloatArray,
-    still: BoolArray,
-    said: FloatArray,
-    tables: tuple[float, FloatArray, FloatArray],
-) -> FloatArray:
-    """Return offsets (B, N) about said ones, with a memory; where one stands they drift."""
-    memory, offsets, drift = tables
-    fresh, (low, high) = np.sqrt(1.0 - memory**2), ndtri(LEVELS[[0, -1]])
-    found = np.empty_like(normal)
-    score = normal[:, 0]
-    found[:, 0] = said[:, 0] + np.interp(ndtr(score), LEVELS, offsets)
-    for at in range(1, normal.shape[1]):
-        score = memory * score + fresh * normal[:, at]
-        moved = said[:, at] + np.interp(ndtr(score), LEVELS, offsets)
-        stood = found[:, at - 1] + np.interp(ndtr(normal[:, at]), LEVELS, drift)
-        found[:, at] = np.where(still[:, at], stood, moved)
-        as_score = ndtri(np.interp(stood - said[:, at], offsets, LEVELS))
-        score = np.where(still[:, at], np.clip(as_score, low, high), score)
+        found[:, at] = memory * found[:, at - 1] + fresh * normal[:, at]
     return found
 
 

@@ -80,7 +80,6 @@ def load_tables(folder: Path, kind: str, digest: str) -> Rest:
         raise WeightsError(msg)
     rest = Rest()
     own = {n.removeprefix(f"{kind}."): t for n, t in tensors.items() if n.startswith(f"{kind}.")}
-    rest.drift.copy_(own.pop("drift"))
     rest.ahead.copy_(own.pop("ahead"))
     rest.planned.copy_(own.pop("planned"))
     fill(rest, own, folder / FOLDER)
