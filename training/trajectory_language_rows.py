@@ -188,7 +188,9 @@ def _hour_rows(data: TrajectorySet, speaker: Speaker, told: Conditions) -> list[
         asked = speaker.questions(data.graph.network, other)
         spoken.append(speaker.answers(asked, uniform, points).patterns.codes)
         given = conditions(other.start_s, other.travel_s, other.interval_s, routes)
-        batch = route_data(routes).batch(ids) | tensors(given)
+        batch = route_data(routes).batch(ids) | tensors(
+            {name: each for name, each in given.items()}
+        )
         draws = seeds.uniforms(_SEED, "results:tokens", ids, DRAWS)
         plain.append(generate(shipped().transformer, batch, draws, points).codes)
     there = np.arange(spoken[0].shape[1]) < ((points + 7) // 8)[:, None]
