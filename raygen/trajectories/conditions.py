@@ -1,4 +1,4 @@
-"""What a trajectory is generated from, as figures and as the paper's text (HTP, A.1, Figure 4)."""
+"""What a trajectory is generated from (HTP, A.1): roads, times, distance, interval."""
 
 from dataclasses import dataclass
 
@@ -146,44 +146,6 @@ def main_names(network: RoadNetwork, route: RowArray) -> list[str]:
     named = [k for k in np.argsort(-metres, kind="stable").tolist() if words[k] and metres[k] > 0]
     first_seen = {k: int((index == k).argmax()) for k in named[:MAIN_NAMES]}
     return [str(words[k]) for k in sorted(first_seen, key=first_seen.__getitem__)]
-
-
-def question(network: RoadNetwork, conditions: Conditions, row: int) -> str:
-    """Return the conditions of a trajectory in words, the question of the paper's pairs.
-
-    The order is the paper's: road tokens, main names, start time, travel time, travel distance,
-    sampling interval. Where no street has a name, names are left out.
-    """
-    c = conditions
-    route = c.route[c.route_first[row] : c.route_first[row + 1]]
-    roads = "".join(f"<road_{segment}>" for segment in route.tolist())
-    names = main_names(network, route)
-    hour, minute = divmod(int(c.start_s[row] % DAY_S) // 60, 60)
-    minutes, seconds = divmod(round(float(c.travel_s[row])), 60)
-    parts = [
-        f"The road segments are {roads}.",
-        f"The main roads are {', '.join(names)}." if names else "",
-        f"The start time is {hour:02d}:{minute:02d}.",
-        f"The travel time is {minutes} minutes {seconds} seconds.",
-        f"The travel distance is {c.distance_m[row] / 1000:.2f} km.",
-        f"The sampling interval is {c.interval_s[row]:g} seconds.",
-        "Generate the sampling type and the travel pattern of the trajectory.",
-    ]
-    return " ".join(part for part in parts if part)
-
-
-def unconditioned_question(conditions: Conditions, row: int) -> str:
-    """Return the same without roads, for a model that generates the roads too (HTP+)."""
-    c = conditions
-    hour, minute = divmod(int(c.start_s[row] % DAY_S) // 60, 60)
-    minutes, seconds = divmod(round(float(c.travel_s[row])), 60)
-    return (
-        f"The start time is {hour:02d}:{minute:02d}. "
-        f"The travel time is {minutes} minutes {seconds} seconds. "
-        f"The travel distance is {c.distance_m[row] / 1000:.2f} km. "
-        f"The sampling interval is {c.interval_s[row]:g} seconds. "
-        "Generate the road segments, then the sampling type and the travel pattern."
-    )
 
 
 def travel_error(estimated_s: FloatArray, observed_s: npt.NDArray[np.float64]) -> float:

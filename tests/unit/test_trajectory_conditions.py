@@ -14,9 +14,7 @@ from raygen.trajectories.conditions import (
     fitted_speeds,
     main_names,
     planned,
-    question,
     travel_error,
-    unconditioned_question,
 )
 from raygen.trajectories.plane import plane_roads
 from raygen.trajectories.records import RoadTrajectories
@@ -57,22 +55,6 @@ def test_conditions_of_real_trajectories(roads):
     second = told.take(np.array([1]))
     assert second.route.tolist() == [1, 2]
     assert len(second) == 1
-
-
-def test_the_question_has_all_that_the_paper_lists(roads):
-    told = question(roads.network, conditions_of(two(), roads, 15.0), 0)
-    for part in (
-        "<road_0><road_1><road_2>.",
-        "Main Street, Second Street.",
-        "start time is 08:00",
-        "travel time is 1 minutes 30 seconds",
-        "km",
-        "interval is 15 seconds",
-    ):
-        assert part in told
-    free = unconditioned_question(conditions_of(two(), roads, 15.0), 1)
-    assert "09:00" in free
-    assert "<road_" not in free
 
 
 def test_main_names_are_in_the_order_of_driving_and_never_empty(roads):
