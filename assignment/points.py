@@ -2,7 +2,7 @@
 
 A POI is drawn in its zone with weight P(activity type | POI), its annotation (DataFusion 4.1.1; of
 the embedded city the table of ``raygen.city_files.poi_types``). Where the zone has none
-that fits, and for the share of visits that ``raygen.city.AT_HOMES`` has in homes, the point is
+that fits, and for the share of visits that ``raygen.city_fields.AT_HOMES`` has in homes, the point is
 uniform in the zone's polygon. Work and school have one point per person, on all days; other
 activities draw their own, but for those that go back to a place (``assignment.returns``).
 """
@@ -17,7 +17,8 @@ from assignment.anchors import AnchorTables
 from assignment.cost import read_only
 from assignment.draws import USE_AT_HOME, USE_POI, USE_POINT, KeyArray, counter, unit, units
 from assignment.times import Plan
-from raygen.city import AT_HOMES, City
+from raygen.city import City
+from raygen.city_fields import AT_HOMES
 from raygen.taxonomy import ACTIVITY_TYPES, HOME, SCHOOL, WORK
 
 FloatArray = npt.NDArray[np.float64]
