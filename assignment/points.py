@@ -2,8 +2,8 @@
 
 A POI is drawn in its zone with weight P(activity type | POI), its annotation (DataFusion 4.1.1; of
 the embedded city the table of ``raygen.city_files.poi_types``). Where the zone has none
-that fits, and for the share of visits that ``raygen.city_fields.AT_HOMES`` has in homes, the point is
-uniform in the zone's polygon. Work and school have one point per person, on all days; other
+that fits, and for the share of visits that ``raygen.city_fields.AT_HOMES`` has in homes, the point
+is uniform in the zone's polygon. Work and school have one point per person, on all days; other
 activities draw their own, but for those that go back to a place (``assignment.returns``).
 """
 
