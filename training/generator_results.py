@@ -34,6 +34,7 @@ from training.mobility_data import (
     MobilityData,
     read_cities,
 )
+from training.mobility_pictures import draw_divergences
 from training.mobility_plans import (
     LookUp,
     Plans,
@@ -256,6 +257,12 @@ def _peer_rows(stage: Stage, name: str, values: dict[str, float]) -> list[Row]:
     ]  # fmt: skip
 
 
+def draw_table3(rows: list[Row], cities: list[str], folder: Path) -> None:
+    """Draw the rows of Table 3, without those of the samplers."""
+    shown = [row for row in rows if not row.case.endswith(" steps")]
+    draw_divergences(shown, tuple(cities), folder / "generator.png")
+
+
 def main(arguments: list[str]) -> None:
     """Write the results; the first argument, if any, is the directory of the weights."""
     weights = Path(arguments[0]) if arguments else checkpoints.SHIPPED
@@ -274,6 +281,8 @@ def main(arguments: list[str]) -> None:
             rows += sampler_rows(stage, matched(decoder, shipped, looked, city, seed))
         stages.append(stage)
         sys.stdout.write(f"{city.regions.name}\n")
+    folder = Path("docs/results")
+    draw_table3(rows, [stage.city.regions.name for stage in stages], folder)
     results = Results(
         name="generator",
         command="python -m training.generator_results",
@@ -283,8 +292,8 @@ def main(arguments: list[str]) -> None:
         notes=_NOTES,
         tables=[table3(stages, rows)],
     )
-    path = results.write(Path("docs/results/generator.json"))
-    sys.stdout.write(f"{path}\n")
+    path = results.write(folder / "generator.json")
+    sys.stdout.write(f"{path.read_text(encoding='utf-8')}\n{path}\n")
 
 
 _FOURSQUARE = Path("data/foursquare")
@@ -297,6 +306,7 @@ _NOTES = [
     "Floor: training days against held-out days; of New York they are of different persons. "
     "Baseline: the best of the baselines for that figure, from the same start regions.",
     DEVELOPMENT,
+    "![Divergences; dashed: real against real](generator.png)",
     f"{_OWN}: each latent decoded by itself, without displacements, distances, moves or memory.",
     "pipeline: synthesised days of Los Angeles, plans that know only the activity type. Target of "
     "a share: the days' own regions; a region's own log probability under the decoder.",

@@ -51,7 +51,7 @@ from training.mobility_data import (
     read_cities,
     voronoi_city,
 )
-from training.mobility_pictures import draw_flows
+from training.mobility_pictures import draw_divergences, draw_flows
 from training.mobility_plans import (
     Plans,
     fit_look_up,
@@ -365,12 +365,15 @@ def main(arguments: list[str]) -> None:
     folder = Path("docs/results")
     unseen = recipe.targets if "5" in recipe.tables else ()
     shown = [draw_unseen(recipe, cities[name], folder) for name in unseen]
+    rows = rows_of(cities, found)
+    draw_divergences(rows, recipe.targets, folder / f"{recipe.name}.png")
+    shown.append(f"![Divergences; dashed: real against real]({recipe.name}.png)")
     results = Results(
         name=recipe.name,
         command=f"python -m training.mobility_experiments {arguments[0]}",
         data="held-out days of "
         + ", ".join(f"{name}: {cities[name].label}" for name in recipe.targets),
-        rows=rows_of(cities, found),
+        rows=rows,
         notes=[
             f"Each model: {recipe.loop.epochs * recipe.batches} steps of {recipe.batch} days; the "
             "shipped one takes more.",
@@ -385,7 +388,8 @@ def main(arguments: list[str]) -> None:
         ],
         tables=paper_tables(recipe.targets, recipe.tables, found),
     )
-    sys.stdout.write(f"{results.write(folder / f'{recipe.name}.json')}\n")
+    path = results.write(folder / f"{recipe.name}.json")
+    sys.stdout.write(f"{path.read_text(encoding='utf-8')}\n{path}\n")
 
 
 if __name__ == "__main__":

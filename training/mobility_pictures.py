@@ -9,6 +9,7 @@ import numpy.typing as npt
 from matplotlib.collections import LineCollection
 
 from raygen.mobility_flows import common_part, flows_of, squares
+from raygen.mobility_metrics import QUANTITIES
 from raygen.results import Row
 from training.generated_days import Comparison
 from training.privacy import CLASSIFIERS, NEAREST
@@ -22,6 +23,7 @@ FloatArray = npt.NDArray[np.float64]
 Clock = npt.NDArray[np.int32]
 
 _COLOURS = ("#222222", "#e45756", "#4c78a8", "#f58518", "#54a24b", "#b279a2", "#72b7b2")
+_SHOWN = QUANTITIES[:5]
 _LINES = 200
 _SQUARE_M = 2000.0
 _FRAMED = 0.98  # share of visits inside each side of a map
@@ -41,6 +43,42 @@ def draw_flows(given: Comparison, names: tuple[str, ...], path: Path) -> None:
         axes[0][column].set_title(title)
     figure.suptitle(f"{given.city.regions.name}: largest flows between squares of 2 km")
     _save(figure, path)
+
+
+def draw_divergences(rows: list[Row], cities: tuple[str, ...], path: Path) -> None:
+    """Draw the divergences of every case as bars, a panel for each city and quantity.
+
+    Parameters
+    ----------
+    rows
+        Cases ``CITY, NAME`` with metrics ``QUANTITY_jsd``; others are left out.
+    cities
+        Names of the cities, one line of panels each.
+    path
+        PNG to write. The dashed line is real against real.
+    """
+    figure, axes = _figure(len(cities), len(_SHOWN), (4.2 * len(_SHOWN), 4.6 * len(cities)))
+    for line, city in enumerate(cities):
+        for column, quantity in enumerate(_SHOWN):
+            here = axes[line][column]
+            mine = [
+                row
+                for row in rows
+                if row.case.startswith(f"{city}, ") and row.metric == f"{quantity}_jsd"
+            ]
+            names = [_bar_name(row, city) for row in mine]
+            here.barh(names, [row.value for row in mine], color=_COLOURS[2])
+            if mine and mine[0].floor is not None:
+                here.axvline(mine[0].floor, color=_COLOURS[0], ls="--", lw=1)
+            here.invert_yaxis()
+            here.tick_params(axis="y", labelsize=7, labelleft=column == 0)
+            here.set(title=f"{city}: {quantity}", xlabel="JSD")
+    _save(figure, path)
+
+
+def _bar_name(row: Row, city: str) -> str:
+    mode = "" if row.mode in (None, "", "free") else f" ({row.mode.removeprefix('free, ')})"
+    return row.case.removeprefix(f"{city}, ") + mode
 
 
 def draw_privacy(cities: dict[str, dict[str, FloatArray]], rows: list[Row], path: Path) -> None:

@@ -255,7 +255,7 @@ def main(arguments: list[str]) -> None:
     for city in _cities(recipe):
         for results in results_of(recipe, compare(city, how, recipe.seed), command):
             path = results.write(recipe.output / f"{results.name}.json")
-            sys.stdout.write(f"{path}\n")
+            sys.stdout.write(f"{path.read_text(encoding='utf-8')}\n{path}\n")
 
 
 if __name__ == "__main__":

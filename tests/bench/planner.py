@@ -309,10 +309,9 @@ def main(arguments: list[str]) -> int:
             "forward_passes: of the language model, for a planner whose table is empty at the start: "
             "a pass answers a place as one traveller for all 48 departure slots. With the shipped "
             "table there are none.",
-            "Forward passes grow from 302 to 318 while persons grow a hundredfold, as there are at "
-            "most 6 x 64 places; counted by plan state and not by pass there are 676 arrivals for "
-            "each at a million agents. The sizes were planned in parts (`--parts`), each by a "
-            "process of its own; peak_memory_gb is of the largest.",
+            "Forward passes hardly grow with the persons, as there are at most 6 x 64 places; plan "
+            "states are counted beside them. peak_memory_gb is of the process, or with `--parts` of "
+            "the largest one.",
             "llm_cpu_s: passes times the measured time of a pass on one thread, bfloat16.",
             "M and D differences are of the plans after the fusion with the chains, JSD base 2, over "
             "the arrivals of some persons, in float32. same_argmax: share of arrivals with the same "

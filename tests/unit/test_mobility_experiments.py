@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 import tinycity
@@ -14,6 +15,7 @@ from raygen.mobility_metrics import QUANTITIES
 from raygen.mobility_synthesis import assumed_chains
 from raygen.models.generator import DiTConfig
 from raygen.models.spatial import SpatialConfig
+from raygen.results import Row
 from training.experiment_tables import paper_tables, rows_of
 from training.mobility_cases import Case, blind_plans, part
 from training.mobility_data import synthesised_city
@@ -26,6 +28,7 @@ from training.mobility_experiments import (
     targets_of,
     trained,
 )
+from training.mobility_pictures import _bar_name, draw_divergences
 from training.mobility_plans import fit_look_up, free_plans
 from training.recipe import LoopConfig
 
@@ -142,6 +145,25 @@ def test_flows_of_an_unseen_city_are_drawn(city, recipe, tmp_path):
     (picture,) = tmp_path.glob("mobility-unseen-*.png")
     assert picture.name in link
     assert picture.stat().st_size > 10_000
+
+
+def test_divergences_are_drawn_for_every_city_and_case(tmp_path):
+    rows = [
+        Row(case=f"{city}, {name}", metric=f"{quantity}_jsd", value=0.01, floor=0.005, mode=mode)
+        for city in ("a", "b")
+        for name, mode in (("whole", "free"), ("whole", "oracle"), ("less", "free, by the LLM"))
+        for quantity in QUANTITIES
+    ]
+    draw_divergences(rows, ("a", "b"), tmp_path / "b.png")
+    draw_divergences(rows, ("a",), tmp_path / "a.png")
+    both, one = (matplotlib.image.imread(tmp_path / f"{name}.png").shape for name in "ba")
+    assert both[0] > 1.8 * one[0]
+    assert abs(both[1] - one[1]) < 40
+    assert [_bar_name(row, "a") for row in rows[: 3 * len(QUANTITIES) : len(QUANTITIES)]] == [
+        "whole",
+        "whole (oracle)",
+        "less (by the LLM)",
+    ]
 
 
 def test_the_language_model_plans_in_its_own_table(city, recipe, tmp_path):
