@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from pydantic import Field
 from safetensors import safe_open
 
@@ -72,6 +74,9 @@ class BackboneRecipe(Section):
     """Survey and phone days."""
 
 
+_DRAWN = ("time_nll", "M_jsd", "D_jsd")
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A language model and where it lies."""
@@ -99,6 +104,7 @@ def main(arguments: list[str]) -> int:
         for name in recipe.base_models:
             backbone = open_backbone(name, Path(scratch), recipe.seed)
             rows += backbone_rows(backbone, Path(scratch), recipe, corpus, (train, held))
+    draw_backbones(rows, OUTPUT.with_suffix(".png"))
     path = Results(
         name="planner-backbones",
         command="python -m training.backbone_results training/recipes/backbones.toml",
@@ -113,10 +119,23 @@ def main(arguments: list[str]) -> int:
             "prompt's tokens give without pretraining. Baseline of all: the training places' "
             "distribution by departure slot.",
             "The paper's Table 6 scores mobility and not plans; its figures do not compare.",
+            f"![Scores by backbone]({OUTPUT.stem}.png)",
         ],
     ).write(OUTPUT)
-    sys.stdout.write(f"{path}\n")
+    sys.stdout.write(f"{path.read_text(encoding='utf-8')}\n{path}\n")
     return 0
+
+
+def draw_backbones(rows: list[Row], path: Path) -> None:
+    """Draw the scores of every backbone as bars, a panel for each score; ``path``: PNG."""
+    figure = Figure(figsize=(5.0 * len(_DRAWN), 2.8), dpi=90, layout="constrained")
+    for here, metric in zip(figure.subplots(1, len(_DRAWN)), _DRAWN, strict=True):
+        mine = [row for row in rows if row.metric == metric]
+        here.barh([row.case for row in mine], [row.value for row in mine], color="#4c78a8")
+        here.invert_yaxis()
+        here.tick_params(axis="y", labelsize=7)
+        here.set_title(metric)
+    FigureCanvasAgg(figure).print_png(str(path))
 
 
 def open_backbone(name: str, scratch: Path, seed: int) -> Backbone:
