@@ -125,9 +125,13 @@ def arm_recipe(recipe: LanguageArmsRecipe, case: str) -> TrajectoryRecipe:
 def fitted(recipe: LanguageArmsRecipe, case: str, graph: PlaneRoads) -> Arm:
     """Return an arm, trained where that is not done yet."""
     its = arm_recipe(recipe, case)
+    codec, digest = load_codec(its.codec)
+    target = "points" if case == COORDINATES else "roads"
+    if codec.config.target != target:
+        msg = f"{its.codec}: {case} needs an autoencoder with target = {target!r}, got "
+        raise WeightsError(msg + repr(codec.config.target))
     if not (its.output / "MODEL_CARD.md").is_file():  # what is written last
         trajectory_language.train(its, its.output)
-    codec, digest = load_codec(its.codec)
     how = SpeakerConfig(folder=its.output, slots=12, dtype="bfloat16")
     return Arm(load_speaker(how, digest, graph.network, ComputeConfig()), codec)
 
