@@ -316,7 +316,7 @@ _NOTES = [
     "Samplers: the decoder of places is fitted to days of the default one, so that the others have "
     "a decoder that trusts them a little too much or too little.",
     f"{_DRAWS * _DAYS} days of each generator, {_DAYS} of each sampler: chance alone makes a "
-    "divergence of about 5 (1/n + 1/m) of n and m moves, in distance some .003 and .005.",
+    "divergence of about 9 (1/n + 1/m) of n and m moves in distance, some .003 and .005.",
     "CPU-seconds of one thread on a shared machine.",
 ]
 

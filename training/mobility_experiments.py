@@ -381,7 +381,8 @@ def main(arguments: list[str]) -> None:
             "regions of held-out days; in zero- and "
             "few-shot it knows as many days of the city as the models, or the light decoder's.",
             f"Figures are of {recipe.draws} draws of {recipe.sampled} days, plans and all, of one "
-            "training. Distances are matched to the training days that the decoder sees.",
+            "training. Distances are matched to the training days that the decoder sees, but for "
+            "slots.",
             "Floor: training days against held-out ones.",
             DEVELOPMENT,
             *shown,
