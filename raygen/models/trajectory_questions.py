@@ -2,8 +2,9 @@
 
 The conditions are the paper's (HTP, A.1): road segments, main street names, travel distance; start
 time, travel time, sampling interval. What drives of one route share comes first, so that it is read
-once for all of them, in training and in answering. Two things are told that follow from the others:
-the number of points, and which length token that is.
+once for all of them, in training and in answering. Three things are told that follow from the
+others: the mean speed, beside that of free flow where the roads are told; the number of points; and
+which length token that is.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import numpy as np
 from raygen.models.language import LanguageModel
 from raygen.models.trajectory_planner import LEAST_POINTS, MOST_GROUPS, MOST_POINTS
 from raygen.models.trajectory_tokens import Vocabulary, token_of
-from raygen.network.graph import FloatArray, IntArray, RoadNetwork
+from raygen.network.graph import KPH, FloatArray, IntArray, RoadNetwork
+from raygen.network.routing import summed
 from raygen.taxonomy import DAY_S
 from raygen.trajectories.conditions import Conditions, main_names
 
@@ -63,15 +65,35 @@ def route_text(network: RoadNetwork, told: Conditions, row: int) -> str:
     return f"{OPENING}{roads}.{streets}{distance}"
 
 
-def drive_text(told: Conditions, row: int, points: int, with_distance: bool = False) -> str:
-    """Return what is told of one drive, and what follows from it."""
+def drive_text(told: Conditions, row: int, points: int, free_s: float | None) -> str:
+    """Return what is told of one drive, and what follows from it.
+
+    Parameters
+    ----------
+    told, row
+        Conditions, and which of them.
+    points
+        Points that are asked for.
+    free_s
+        Seconds that the route takes at free flow; None: nothing is known of the route, and its
+        length is told here.
+    """
     hour, minute = divmod(int(told.start_s[row] % DAY_S) // 60, 60)
     minutes, seconds = divmod(round(float(told.travel_s[row])), 60)
-    distance = f" Travel distance {told.distance_m[row] / 1000:.2f} km," if with_distance else ""
+    metres = float(told.distance_m[row])
+    distance = f" Travel distance {metres / 1000:.2f} km," if free_s is None else ""
+    free = "" if free_s is None else f" of {_kph(metres, free_s)}"
+    speed = f"{_kph(metres, float(told.travel_s[row]))}{free} km/h"
     return (
         f"{distance} start time {hour:02d}:{minute:02d}, travel time {minutes} min {seconds} s, "
-        f"sampling interval {told.interval_s[row]:g} s, {points} points <t_{token_of(points)}>:"
+        f"mean speed {speed}, sampling interval {told.interval_s[row]:g} s, "
+        f"{points} points <t_{token_of(points)}>:"
     )
+
+
+def _kph(metres: float, seconds: float) -> int:
+    """Return a mean speed in whole km/h."""
+    return round(metres / max(seconds, 1.0) * KPH)
 
 
 def questions(
@@ -98,10 +120,11 @@ def questions(
     """
     asked = np.clip(told.points if points is None else points, LEAST_POINTS, MOST_POINTS)
     plain = encode(*speaks, ROUTELESS_OPENING) if roads_first else None
+    free = summed(network.free_s[told.route].astype(np.float64), told.route_first).tolist()
     made: list[Question] = []
     for row, count in enumerate(asked.tolist()):
         shared = encode(*speaks, route_text(network, told, row)) if plain is None else plain
-        own = encode(*speaks, drive_text(told, row, count, with_distance=roads_first))
+        own = encode(*speaks, drive_text(told, row, count, None if roads_first else free[row]))
         made.append(Question(shared, own, -(-count // 8), float(told.distance_m[row])))
     return made
 

@@ -144,11 +144,13 @@ def test_all_six_conditions_are_told(speaker, roads, told):
                     distance_m=np.full(7, 3210.0), interval_s=np.full(7, 15.0))  # fmt: skip
     named = roads.network.name.dictionary.to_pylist()
     own = speaker.model.own
+    free = 3.6 * 3210.0 / summed(roads.network.free_s[plain.route], plain.route_first)
     for row, ids in enumerate(speaker.questions(roads.network, plain)):
         ids = ids.ids
         text = speaker.language.tokenizer.decode(ids[ids < own])
         for part in ("start time 08:01", "travel time 10 min 5 s", "41 points",
-                     "travel distance is 3.21 km", "sampling interval 15 s"):  # fmt: skip
+                     "travel distance is 3.21 km", "sampling interval 15 s",
+                     f"mean speed 19 of {free[row]:.0f} km/h"):  # fmt: skip
             assert part in text
         route = plain.route[plain.route_first[row] : plain.route_first[row + 1]]
         length = speaker.model.words.number("<t_7>")  # 41 = 8 * 6 - 7
