@@ -53,7 +53,7 @@ def answer(
     clock = clock_of(model.new.weight.device)
     begun = clock()
     ids, mask = left_padded([question.ids for question in questions])
-    hidden = _extend(model, cache, ids, mask)
+    hidden = extend(model, cache, ids, mask)
     between = clock()
     words: list[npt.NDArray[np.int64]] = []
     count = 0
@@ -71,7 +71,7 @@ def answer(
         ]
         mask = torch.cat([mask, torch.ones(len(mask), 1, dtype=torch.bool)], dim=1)
         told = torch.from_numpy(np.stack(left))
-        hidden = _extend(model, cache, said[:, None] + model.own, mask, told)
+        hidden = extend(model, cache, said[:, None] + model.own, mask, told)
     ended = clock()
     return Said(
         grammar.patterns(),
@@ -94,7 +94,7 @@ def left_padded(questions: list[IntArray]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
-def _extend(
+def extend(
     model: TrajectoryLanguage,
     cache: "DynamicCache",
     ids_BT: Tensor,
