@@ -8,6 +8,7 @@ from pydantic import Field
 from raygen import checkpoints
 from raygen.models.spatial import fill
 from raygen.models.trajectory_codec import CodecConfig, TrajectoryCodec
+from raygen.models.trajectory_places import save_places
 from raygen.network.node2vec import Node2vecSettings
 from training.codec_data import NetworkTrips, TrajectorySources, read_sources, splits
 from training.codec_measures import fit_rest, held_out
@@ -18,7 +19,8 @@ from training.recipe import Recipe
 
 _SUMMARY = """Trajectories on roads to travel-pattern tokens and back: Zhou et al., "From GPS points
 to travel patterns", KDD 2026, section 4.1. Steps and offsets along the route are read and made, and
-segments are told by length, speed, class and turn, so that the weights serve any city."""
+segments are told by length, speed, class and turn, so that the weights serve any city; with
+Node2vec (`roads.node2vec`) they serve the networks whose vectors lie in `places`, and no others."""
 
 
 class CodecRecipe(Recipe):
@@ -89,6 +91,13 @@ def write_weights(
     codec = fitted(recipe.model, result, parts)
     tensors = {name: each.half() for name, each in codec.state_dict().items()}
     checkpoints.save(output, "codec", recipe.model, tensors, provenance)
+    places = [
+        (each.name, each.roads.network, part.train.routes.places)
+        for each, part in zip(sets, parts, strict=True)
+        if part.train.routes.places is not None
+    ]
+    if places:
+        save_places(output, places, checkpoints.label(output)[0])
     write_curve(output, result.curve)
     best = result.curve[result.best_epoch]
     names = [name for name in best if name.startswith("validation_")]

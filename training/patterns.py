@@ -4,7 +4,7 @@ The variant "w/o LLM" of HTP's Table 2, behind a fitted autoencoder.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from raygen import checkpoints, seeds
+from raygen.models.trajectory_batches import TrajectoryData
 from raygen.models.trajectory_codec import TrajectoryCodec
 from raygen.models.trajectory_model import load_codec
+from raygen.models.trajectory_places import AskedRoads, load_places
 from raygen.models.trajectory_planner import PatternConfig, PatternTransformer
+from raygen.trajectories.routes import Float32Array
 from training.codec_data import NetworkTrips, TrajectorySources, read_sources, splits
 from training.codec_task import Split, alike, chunks, drawn_split, with_codes
 from training.loop import FitResult, fit
@@ -103,15 +106,47 @@ def train(
     output
         The directory, as ``raygen.checkpoints`` writes it.
     """
-    codec, digest = load_codec(recipe.codec)
-    shape = recipe.model.model_copy(update={"codec_digest": digest})
     sets = read_sources(recipe.data, recipe.seed)
-    parts = coded(splits(sets, recipe.data.validation, None, recipe.seed), codec)
-    folder = recipe.codec.resolve()
-    task = PatternTask(shape, folder, parts, recipe.batch, recipe.batches, recipe.seed)
+    task, shape = task_of(recipe, sets)
     result = fit(task, recipe.loop, output, resume, address)
     write_weights(recipe, shape, sets, result, output)
     return output
+
+
+def task_of(recipe: PatternRecipe, sets: list[NetworkTrips]) -> tuple[PatternTask, PatternConfig]:
+    """Return a recipe's training task on sets of trajectories, and its architecture.
+
+    Raises
+    ------
+    WeightsError
+        If the autoencoder's weights are missing or altered, or read the Node2vec of other roads.
+    """
+    codec, digest = load_codec(recipe.codec)
+    shape = recipe.model.model_copy(update={"codec_digest": digest})
+    places = [
+        load_places(
+            recipe.codec,
+            (codec.config, digest),
+            AskedRoads(each.name, lambda one=each: one.roads.network),
+        )
+        for each in sets
+    ]
+    parts = with_places(splits(sets, recipe.data.validation, None, recipe.seed), places)
+    parts = coded(parts, codec)
+    folder = recipe.codec.resolve()
+    return PatternTask(shape, folder, parts, recipe.batch, recipe.batches, recipe.seed), shape
+
+
+def with_places(parts: tuple[Split, ...], places: list[Float32Array | None]) -> tuple[Split, ...]:
+    """Return sets of trajectories with the Node2vec of their networks, as it is kept."""
+    return tuple(
+        Split(_placed(part.train, one), _placed(part.validation, one), part.weight)
+        for part, one in zip(parts, places, strict=True)
+    )
+
+
+def _placed(data: TrajectoryData, places: Float32Array | None) -> TrajectoryData:
+    return replace(data, routes=replace(data.routes, places=places))
 
 
 def coded(parts: tuple[Split, ...], codec: TrajectoryCodec) -> tuple[Split, ...]:

@@ -68,7 +68,7 @@ def generated(
 ) -> Traces:
     """Return the traces of a model on the roads that are given."""
     routes = RouteSet(graph, told.route_first, told.route)
-    data = route_data(routes)
+    data = route_data(routes, model.places)
     given = condition_arrays(told.start_s, told.travel_s, told.interval_s, routes)
     ids = np.arange(len(told))
     found: list[PointsOnRoutes] = []

@@ -14,6 +14,7 @@ from raygen.errors import WeightsError
 from raygen.models.attention import valid
 from raygen.models.spatial import fill
 from raygen.models.trajectory_codec import OFFSET_M, CodecConfig, TrajectoryCodec, increments
+from raygen.models.trajectory_places import AskedRoads, load_places
 from raygen.models.trajectory_planner import (
     MOST_POINTS,
     PatternConfig,
@@ -23,6 +24,7 @@ from raygen.models.trajectory_planner import (
 )
 from raygen.models.trajectory_rest import FASTEST, capped
 from raygen.models.trajectory_tables import OWN, load_tables
+from raygen.trajectories.routes import Float32Array
 
 FOLDER = "trajectories"
 """Folder of the trajectory models among the weights."""
@@ -53,6 +55,8 @@ class TrajectoryModel:
     digests: dict[str, str]
     """SHA-256 of the weights by folder."""
     device: str = "cpu"
+    places: Float32Array | None = None
+    """Node2vec of the roads' segments, (E, d), where the autoencoder reads it."""
 
     @property
     def codec(self) -> TrajectoryCodec:
@@ -147,7 +151,7 @@ def load_codec(folder: Path, tables: str = OWN) -> tuple[TrajectoryCodec, str]:
 
 
 def load_trajectory_model(
-    weights: Path, compute: ComputeConfig, tables: str = OWN
+    weights: Path, compute: ComputeConfig, tables: str = OWN, asked: AskedRoads | None = None
 ) -> TrajectoryModel:
     """Load ``trajectories/codec`` and ``trajectories/patterns`` of a directory of weights.
 
@@ -159,19 +163,18 @@ def load_trajectory_model(
         Device.
     tables
         As ``load_codec``.
+    asked
+        The roads that it will be asked about; weights that read Node2vec need them.
 
     Raises
     ------
     WeightsError
         If weights are missing, altered or of another architecture, the patterns are of another
-        autoencoder, or it needs the Node2vec of one network.
+        autoencoder, or it reads the Node2vec of other roads.
     """
     folder = weights / FOLDER
     codec, codec_digest = load_codec(folder / "codec", tables)
-    if codec.config.roads.node2vec:
-        msg = f"{folder / 'codec'}: reads the Node2vec of one network, and serves no other; fit one"
-        msg += " with model.roads.node2vec = 0"
-        raise WeightsError(msg)
+    places = load_places(folder / "codec", (codec.config, codec_digest), asked)
     config, tensors, digest = checkpoints.load(folder / "patterns", "patterns", PatternConfig)
     if config.codec_digest != codec_digest:
         msg = f"{folder / 'patterns'}: says codes of autoencoder {config.codec_digest[:12]}, but "
@@ -181,4 +184,5 @@ def load_trajectory_model(
     own = {f"codec.{name}": each for name, each in codec.state_dict().items()}
     fill(transformer, tensors | own, folder / "patterns")
     transformer = transformer.to(compute.device).eval().requires_grad_(requires_grad=False)
-    return TrajectoryModel(transformer, {"codec": codec_digest, "patterns": digest}, compute.device)
+    digests = {"codec": codec_digest, "patterns": digest}
+    return TrajectoryModel(transformer, digests, compute.device, places)

@@ -25,13 +25,15 @@ from raygen.models.trajectory_model import (
     load_codec,
     load_trajectory_model,
 )
+from raygen.models.trajectory_places import FOLDER as PLACES
+from raygen.models.trajectory_places import AskedRoads, load_places
 from raygen.models.trajectory_planner import DRAWS, Patterns
 from raygen.models.trajectory_speaker import Speaker
 from raygen.models.trajectory_tables import FOLDER as TABLES
 from raygen.models.trajectory_tables import OWN
 from raygen.network.graph import FloatArray, IntArray, RoadNetwork
 from raygen.trajectories.conditions import Conditions
-from raygen.trajectories.routes import RouteSet
+from raygen.trajectories.routes import Float32Array, RouteSet
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class PatternPlanner:
     def answers(self, asked: AskedTrips, counters: dict[str, int]) -> Iterator[Answered]:
         """Yield the points of all trips; see ``TripPlanner``."""
         del counters
-        data = route_data(asked.routes)
+        data = route_data(asked.routes, self.model.places)
         given = conditions(asked.depart_s, asked.travel_s, asked.interval_s, asked.routes)
         for rows in asked.batches(self.batch):
             batch = data.batch(rows) | tensors({name: each[rows] for name, each in given.items()})
@@ -119,6 +121,8 @@ class LanguagePlanner:
     codec: TrajectoryCodec
     network: RoadNetwork
     batch: int = 128
+    places: Float32Array | None = None
+    """Node2vec of the network, where the autoencoder reads it."""
 
     def answers(self, asked: AskedTrips, counters: dict[str, int]) -> Iterator[Answered]:
         """Yield the points of all trips; see ``TripPlanner``. All are asked about at once."""
@@ -135,7 +139,7 @@ class LanguagePlanner:
             ("language_answer_ms", round(1000 * said.answer_s)),
         ):
             counters[name] = counters.get(name, 0) + value
-        data = route_data(asked.routes)
+        data = route_data(asked.routes, self.places)
         given = conditions(asked.depart_s, asked.travel_s, asked.interval_s, asked.routes)
         device = self.codec.embed.weight.device
         for rows in asked.batches(self.batch):
@@ -154,7 +158,7 @@ def load_trip_planner(config: RunConfig, roads: Callable[[], RoadNetwork]) -> Tr
     config
         Of the run.
     roads
-        Gives the city's roads, which a language model alone is bound to.
+        Gives the city's roads, which a language model and Node2vec are bound to.
 
     Raises
     ------
@@ -162,14 +166,17 @@ def load_trip_planner(config: RunConfig, roads: Callable[[], RoadNetwork]) -> Tr
         If weights are missing or altered, or of another autoencoder, language model or network.
     """
     weights, settings = checkpoints.folder(config.weights), config.trajectories
+    asked = AskedRoads(config.city, roads)
     if settings.planner == "patterns":
-        model = load_trajectory_model(weights, config.compute, settings.tables)
+        model = load_trajectory_model(weights, config.compute, settings.tables, asked)
         return PatternPlanner(model, settings.batch)
-    codec, digest = load_codec(weights / FOLDER / "codec", settings.tables)
+    folder = weights / FOLDER / "codec"
+    codec, digest = load_codec(folder, settings.tables)
+    places = load_places(folder, (codec.config, digest), asked)
     network = roads()
     speaker = load_speaker(settings.language, digest, network, config.compute)
     codec = codec.to(config.compute.device)
-    return LanguagePlanner(speaker, codec, network, settings.batch)
+    return LanguagePlanner(speaker, codec, network, settings.batch, places)
 
 
 def planner_folders(settings: TrajectoryConfig, weights: Path) -> dict[str, Path]:
@@ -178,6 +185,8 @@ def planner_folders(settings: TrajectoryConfig, weights: Path) -> dict[str, Path
     folders = {f"{FOLDER}/codec": codec}
     if settings.tables != OWN:
         folders[f"{FOLDER}/codec/{TABLES}"] = codec / TABLES
+    if (codec / PLACES).is_dir():
+        folders[f"{FOLDER}/codec/{PLACES}"] = codec / PLACES
     if settings.planner == "patterns":
         return folders | {f"{FOLDER}/patterns": weights / FOLDER / "patterns"}
     return folders | {f"{FOLDER}/language": Path(settings.language.folder or "")}
