@@ -27,6 +27,7 @@ from raygen.trajectories.records import RoadTrajectories, Traces, taken
 
 _MAJOR = ("motorway", "trunk", "primary", "secondary", "tertiary")
 _FREE = ("motorway", "trunk", "motorway_link", "trunk_link")
+_LIT = 0.6  # share of the junctions of major roads that have signals
 _CHOICES = 12  # destinations that a trip chooses among
 _ROUTE_ROOM = 4096  # segments of a route; ids of draws are trip_id * room + step
 
@@ -102,14 +103,18 @@ class TaxiCity:
 
     def _nodes(self) -> tuple[BoolArray, FloatArray]:
         """Return which nodes have signals, and the direction of both ends of each segment."""
-        network, roads = self.roads.network, self.roads
-        arms = np.bincount(network.head[self._major], minlength=network.nodes)
-        drawn = uniforms(self.seed, "simulated:signals", np.arange(network.nodes), 1)[:, 0]
-        signal = (arms >= 2) & (drawn < 0.6)  # noqa: PLR2004  (two major arms meet)
+        roads = self.roads
         out = roads.xy[roads.at[:-1] + 1] - roads.xy[roads.at[:-1]]
         into = roads.xy[roads.at[1:] - 1] - roads.xy[roads.at[1:] - 2]
         bend = np.stack([np.arctan2(out[:, 1], out[:, 0]), np.arctan2(into[:, 1], into[:, 0])], 1)
-        return signal, bend
+        return self.signals(_LIT), bend
+
+    def signals(self, share: float) -> BoolArray:
+        """Return which nodes have signals, if a share of those where major roads meet has."""
+        network = self.roads.network
+        arms = np.bincount(network.head[self._major], minlength=network.nodes)
+        drawn = uniforms(self.seed, "simulated:signals", np.arange(network.nodes), 1)[:, 0]
+        return (arms >= 2) & (drawn < share)  # noqa: PLR2004  (two major arms meet)
 
     def trips(self, trip_id: IntArray) -> tuple[pa.Table, FloatArray]:
         """Return trips between segments, and where on the first and last they begin and end."""

@@ -73,6 +73,10 @@ class Traffic:
     """Seconds of standing after which SUMO lifts a car out of a jam."""
     speed: float = 0.85
     """Wanted speed over the allowed one, of a middling driver."""
+    signals: float = 1.0
+    """Share of the junctions of major roads that have signals."""
+    cycle_s: int = 120
+    """Seconds of a signal's programme; each is its own."""
 
     def volume(self, hour: int) -> float:
         """Return how many other cars set off in an hour."""
@@ -150,7 +154,8 @@ class SumoCity:
         self.city, self.traffic = city, traffic
         self._temporary = tempfile.TemporaryDirectory() if work is None else None
         self.work = Path(self._temporary.name if self._temporary else work or ".")
-        write_sumo(city.roads, self.work / "city.net.xml", city.signal)
+        signals = city.signals(traffic.signals)
+        write_sumo(city.roads, self.work / "city.net.xml", signals, traffic.cycle_s)
         self.lanes: Lanes = read_lanes(self.work / "city.net.xml", city.roads)
         inner = self.lanes.behind >= 0
         ways = self._pairs(self.lanes.segment[inner], self.lanes.behind[inner])

@@ -8,6 +8,7 @@ trajectory that the conditions tell, which is what the paper lets its own model 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -34,9 +35,11 @@ def shortest_constant(train: RoadTrajectories, conditions: Conditions, graph: Pl
     return constant_speed(train, _shortest(conditions, graph), graph)
 
 
-def shortest_profile(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads) -> Traces:
+def shortest_profile(
+    train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads, seed: int = _SEED
+) -> Traces:
     """Return points on the fastest path at free flow with a matched course of speed and noise."""
-    return matched_profile(train, _shortest(conditions, graph), graph)
+    return matched_profile(train, _shortest(conditions, graph), graph, seed)
 
 
 def constant_speed(_: RoadTrajectories, conditions: Conditions, graph: PlaneRoads) -> Traces:
@@ -49,9 +52,11 @@ def constant_speed(_: RoadTrajectories, conditions: Conditions, graph: PlaneRoad
     return _traced(conditions, first, place(graph, segment, along, np.zeros(len(along))))
 
 
-def matched_profile(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads) -> Traces:
+def matched_profile(
+    train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads, seed: int = _SEED
+) -> Traces:
     """Return points on the given roads that move as an observed trip of like speed and duration."""
-    donor = _donors(train, conditions, graph)
+    donor = _donors(train, conditions, graph, seed)
     course, ends = _courses(train, graph)
     first = np.concatenate([[0], np.cumsum(conditions.points)])
     count = np.diff(first)
@@ -64,7 +69,7 @@ def matched_profile(train: RoadTrajectories, conditions: Conditions, graph: Plan
         for n, d in zip(count.tolist(), donor.tolist(), strict=True)
     ]
     segment, along = along_route(conditions, graph, count, np.concatenate(shares), ends[donor])
-    rng = stream(_SEED, "baseline:noise")
+    rng = stream(seed, "baseline:noise")
     noise = rng.choice(train.offset.astype(np.float64), (2, len(along)))
     return _traced(conditions, first, place(graph, segment, along, np.zeros(len(along))) + noise.T)
 
@@ -119,14 +124,16 @@ def _shortest(conditions: Conditions, graph: PlaneRoads) -> Conditions:
     )
 
 
-def _donors(train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads) -> IntArray:
+def _donors(
+    train: RoadTrajectories, conditions: Conditions, graph: PlaneRoads, seed: int
+) -> IntArray:
     """Return for each condition one of the five training trajectories most like it."""
     known = conditions_of(train, graph, float(conditions.interval_s[0]))
     features = [_like(known), _like(conditions)]
     scale = features[0].std(axis=0) + 1e-9
     many = min(_DONORS, len(train))
     _, near = KDTree(features[0] / scale).query(features[1] / scale, k=many)
-    pick = stream(_SEED, "baseline:donor").integers(0, many, len(conditions))
+    pick = stream(seed, "baseline:donor").integers(0, many, len(conditions))
     return near.reshape(len(conditions), many)[np.arange(len(conditions)), pick]
 
 
@@ -156,13 +163,17 @@ def _traced(conditions: Conditions, first: IntArray, xy: FloatArray) -> Traces:
     return Traces(first, xy, time)
 
 
-def mechanistic() -> dict[str, Model]:
-    """Return the baselines that learn nothing, by name."""
+def mechanistic(draws: int = 1) -> dict[str, Model | list[Model]]:
+    """Return the baselines that learn nothing, by name; of those that draw, several draws."""
     return {
         "shortest path, constant speed": shortest_constant,
-        "shortest path, matched speeds": shortest_profile,
+        "shortest path, matched speeds": [
+            partial(shortest_profile, seed=draw) for draw in range(draws)
+        ],
         "given roads, constant speed": constant_speed,
-        "given roads, matched speeds": matched_profile,
+        "given roads, matched speeds": [
+            partial(matched_profile, seed=draw) for draw in range(draws)
+        ],
     }
 
 

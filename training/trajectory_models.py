@@ -30,7 +30,6 @@ from raygen.trajectories.conditions import Conditions
 from raygen.trajectories.plane import PlaneRoads
 from raygen.trajectories.records import RoadTrajectories, Traces
 from raygen.trajectories.routes import RouteSet
-from training.trajectory_baselines import Model
 
 _BATCH = 128
 _SEED = 0
@@ -42,29 +41,27 @@ def shipped(tables: str = OWN) -> TrajectoryModel:
     return load_trajectory_model(checkpoints.SHIPPED, ComputeConfig(), tables)
 
 
-def transformer(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
+def transformer(
+    _: RoadTrajectories, told: Conditions, graph: PlaneRoads, tables: str = OWN, seed: int = _SEED
+) -> Traces:
     """Return traces without a language model, of as many points as fit in the travel time."""
     points = np.clip(told.points, LEAST_POINTS, MOST_POINTS)
-    return generated(shipped(), told, graph, points)
+    return generated(shipped(tables), told, graph, points, seed)
 
 
-def transformer_free(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
+def transformer_free(
+    _: RoadTrajectories, told: Conditions, graph: PlaneRoads, seed: int = _SEED
+) -> Traces:
     """Return traces without a language model, whose number of points the model draws."""
-    return generated(shipped(), told, graph, None)
-
-
-def of_kind(kind: str) -> Model:
-    """Return ``transformer`` with the tables of a kind of set."""
-
-    def given(_: RoadTrajectories, told: Conditions, graph: PlaneRoads) -> Traces:
-        points = np.clip(told.points, LEAST_POINTS, MOST_POINTS)
-        return generated(shipped(kind), told, graph, points)
-
-    return given
+    return generated(shipped(), told, graph, None, seed)
 
 
 def generated(
-    model: TrajectoryModel, told: Conditions, graph: PlaneRoads, points: IntArray | None
+    model: TrajectoryModel,
+    told: Conditions,
+    graph: PlaneRoads,
+    points: IntArray | None,
+    seed: int = _SEED,
 ) -> Traces:
     """Return the traces of a model on the roads that are given."""
     routes = RouteSet(graph, told.route_first, told.route)
@@ -75,8 +72,8 @@ def generated(
     order: list[IntArray] = []
     for part in batches(routes.count):
         batch = data.batch(part) | tensors({name: each[part] for name, each in given.items()})
-        draws = seeds.uniforms(_SEED, "results:tokens", ids[part], DRAWS)
-        noise = seeds.normals(_SEED, "results:rest", ids[part], NOISE)
+        draws = seeds.uniforms(seed, "results:tokens", ids[part], DRAWS)
+        noise = seeds.normals(seed, "results:rest", ids[part], NOISE)
         asked = None if points is None else points[part]
         found.append(model.points(batch, draws, noise, asked))
         order.append(part)

@@ -5,6 +5,7 @@ Those by SUMO take minutes to make and are kept in a folder.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from raygen.trajectories.plane import PlaneRoads, plane_roads
 from raygen.trajectories.porto import INTERVAL_S, POINTS, read_porto, split
 from raygen.trajectories.records import RoadTrajectories, Traces
 from raygen.trajectory_metrics import PORTO_BOX
+from training.driven_again import KnownDrives, known_drives
 from training.simulated_trips import TaxiCity, TaxiWorld
 from training.sumo_trips import Traffic, kept_trips
 
@@ -27,6 +29,7 @@ SETS = ("porto", "porto-simulated", "porto-sumo", "la_basin-simulated", "la_basi
 _FIRST_ID = 1_000_000  # models learn from simulated trips of lower ids
 _LA_WORLD = TaxiWorld(distance_m=3000.0)
 _LA_TRAFFIC = Traffic(cars=1500.0, hours=(2, 8, 13))
+_PORTO_TRAFFIC = Traffic(cars=6000.0, hours=(2, 8, 18), after_s=2100)
 _SUMO = Path("runs/sumo")
 
 
@@ -53,6 +56,8 @@ class TrajectorySet:
     """Word of ``raygen.taxonomy.PROVENANCE``."""
     told: str
     """What was read, left out and matched, in one line."""
+    drives: KnownDrives | None = None
+    """What the test trips were driven from, where ``training.simulated_trips`` drove them."""
 
 
 def load(name: str, data: Path, count: int = 2000, seed: int = 0) -> TrajectorySet:
@@ -82,6 +87,7 @@ def load(name: str, data: Path, count: int = 2000, seed: int = 0) -> TrajectoryS
     network, _ = read_roads(data / ("la_basin" if la else "porto/roads.csv"))
     graph = plane_roads(network)
     matcher = Matcher(graph, Settings(sigma_m=5.0, beta_m=30.0))
+    drives = None
     if name == "porto":
         trips = read_porto(data / "porto" / "train_1000.csv", graph)
         trip_id, traces, lost = trips.trip_id, trips.traces, str(trips.dropped)
@@ -89,9 +95,10 @@ def load(name: str, data: Path, count: int = 2000, seed: int = 0) -> TrajectoryS
         city = TaxiCity(graph, _LA_WORLD if la else TaxiWorld(), seed)
         ids = _FIRST_ID + np.arange(count)
         if name.endswith("-sumo"):
-            made, lost = kept_trips(city, _LA_TRAFFIC if la else Traffic(), ids, _SUMO)
+            made, lost = kept_trips(city, _LA_TRAFFIC if la else _PORTO_TRAFFIC, ids, _SUMO)
         else:
             made = city.simulate(ids)
+            drives = partial(known_drives, city, made)
             lost = f"{made.lost} of other lengths"
         trip_id, traces = made.trip_id, made.traces
     pieces = match_pieces(matcher, traces, POINTS[0])
@@ -108,6 +115,7 @@ def load(name: str, data: Path, count: int = 2000, seed: int = 0) -> TrajectoryS
         _part(pieces.trajectories, pieces.traces, test),
         "observed" if name == "porto" else "synthesised",
         f"{told}: {len(train)} to train on, {len(test)} to test on",
+        None if drives is None else drives(pieces.rows[test]),
     )
 
 

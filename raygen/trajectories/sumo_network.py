@@ -102,7 +102,9 @@ def run_program(command: list[str], folder: Path) -> str:
     return done.stderr
 
 
-def write_sumo(roads: PlaneRoads, path: Path, signals: BoolArray | None = None) -> None:
+def write_sumo(
+    roads: PlaneRoads, path: Path, signals: BoolArray | None = None, cycle_s: int = 90
+) -> None:
     """Write a road graph as a SUMO network, ``.net.xml`` or ``.net.xml.gz``.
 
     Parameters
@@ -115,6 +117,8 @@ def write_sumo(roads: PlaneRoads, path: Path, signals: BoolArray | None = None) 
         Which nodes have signals, shape (N,); guessed by netconvert, where many fast lanes meet, if
         None. Each node has a programme of its own: netconvert's joint ones (``--tls.join``) left
         lanes of Porto's small junctions at red for good.
+    cycle_s
+        Seconds of a programme; what is not amber is green for one side or another.
 
     Raises
     ------
@@ -125,7 +129,8 @@ def write_sumo(roads: PlaneRoads, path: Path, signals: BoolArray | None = None) 
     write_plain(roads, path.parent, signals)
     files = "-n plain.nod.xml -e plain.edg.xml -x plain.con.xml"
     guess = _GUESS if signals is None else ""
-    command = f"netconvert {files} {_CONVERT} {guess} -o".split()
+    cycle = f"--tls.cycle.time {cycle_s}"
+    command = f"netconvert {files} {_CONVERT} {guess} {cycle} -o".split()
     run_program([*command, path.name], path.parent)
 
 

@@ -1,9 +1,12 @@
 """Baselines of trajectories, their data and results, on a grid."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import shapely
 from gridroads import grid
 
 import training.trajectory_diffusion as diffusing
@@ -16,6 +19,7 @@ from raygen.results import Row
 from raygen.trajectories.conditions import conditions_of
 from raygen.trajectories.plane import plane_roads
 from raygen.trajectories.records import Traces, check_traces
+from training.driven_again import driven_again, known_drives
 from training.simulated_trips import TaxiCity, TaxiWorld
 from training.trajectory_baselines import (
     along_route,
@@ -27,13 +31,14 @@ from training.trajectory_baselines import (
 )
 from training.trajectory_sets import Part, TrajectorySet
 from training.trajectory_speeds import speed_rows, speed_table, speeds
-from training.trajectory_tables import table_1
+from training.trajectory_tables import COLUMNS, SPREAD, table_1
 
 
 @pytest.fixture(scope="module")
 def data():
     graph = plane_roads(grid(12))
-    made = TaxiCity(graph, TaxiWorld(distance_m=600.0, points=(8, 200)), 0).simulate(np.arange(160))
+    city = TaxiCity(graph, TaxiWorld(distance_m=600.0, points=(8, 200)), 0)
+    made = city.simulate(np.arange(160))
     told = Matcher(graph, Settings(sigma_m=5.0)).match(made.traces)
     cut = len(told.rows) - 20
     parts = [
@@ -41,7 +46,10 @@ def data():
         for rows in (np.arange(cut), np.arange(cut, cut + 20))
     ]
     box = (*graph.network.points.min(axis=0), *graph.network.points.max(axis=0))
-    return TrajectorySet("porto-simulated", graph, box, 15.0, *parts, "synthesised", "a grid")
+    drives = known_drives(city, made, told.rows[cut : cut + 20])
+    return TrajectorySet(
+        "porto-simulated", graph, box, 15.0, *parts, "synthesised", "a grid", drives
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +63,11 @@ def test_every_baseline_makes_one_trace_of_the_asked_length_for_each_condition(
     monkeypatch.setattr(recurrent, "STEPS", 3)
     monkeypatch.setattr(diffusing, "STEPS", 3)
     monkeypatch.setattr(diffusing, "SAMPLING_STEPS", 3)
-    for name, model in (mechanistic() | neural()).items():
+    baselines = {
+        name: one[0] if isinstance(one, list) else one
+        for name, one in (mechanistic() | neural()).items()
+    }
+    for name, model in baselines.items():
         traces = model(data.train.roads, conditions, data.graph)
         check_traces(traces, name)
         assert traces.length.tolist() == data.test.roads.length.tolist()
@@ -109,6 +121,60 @@ def test_measured_rows_have_floors_and_the_table_their_best(data):
     table = table_1(rows, "porto-simulated", "htp")
     assert [line[0] for line in table.rows] == ["*real against real*", "given roads", "shortest"]
     assert any(cell.startswith("**") for cell in table.rows[1])
+
+
+def test_draws_are_averaged_and_their_spread_is_told(data):
+    rows, made = results.measure_set(
+        data,
+        {
+            "drawn": mechanistic(3)["given roads, matched speeds"],
+            **{f"one {seed}": partial(matched_profile, seed=seed) for seed in range(3)},
+        },
+    )
+    value = {(row.case.split(": ")[1], row.metric): row.value for row in rows}
+    single = [value[f"one {seed}", "htp: s_dist"] for seed in range(3)]
+    assert len(set(single)) == 3
+    assert value["drawn", "htp: s_dist"] == pytest.approx(np.mean(single))
+    assert value["drawn", "htp: s_dist" + SPREAD] == pytest.approx(np.std(single, ddof=1))
+    assert ("one 0", "htp: s_dist" + SPREAD) not in value
+    assert np.array_equal(made["drawn"].xy, made["one 0"].xy)
+    line = table_1(rows, "porto-simulated", "htp").rows[1]
+    assert line[0] == "drawn"
+    assert all("±" in cell for cell in line[1:])
+
+
+def test_trips_driven_again_are_others_on_the_same_roads(data, conditions):
+    one, nearest = (driven_again(data.drives, 0, tries) for tries in (1, 6))
+    made = one(data.train.roads, conditions, data.graph)
+    check_traces(made, "driven again")
+    assert len(made) == len(conditions)
+    assert made.time[made.first[:-1]] == pytest.approx(conditions.start_s)
+    assert not np.array_equal(made.length, data.test.traces.length)
+    lines = data.graph.lines()
+    for row in range(len(made)):
+        route = conditions.route[conditions.route_first[row] : conditions.route_first[row + 1]]
+        points = shapely.points(made.xy[made.first[row] : made.first[row + 1]])
+        assert np.median(shapely.distance(points, shapely.union_all(lines[route]))) < 10
+    gap = [
+        np.abs(model(data.train.roads, conditions, data.graph).length - conditions.points).mean()
+        for model in (one, nearest)
+    ]
+    assert gap[1] < 0.5 * gap[0]
+    other = driven_again(data.drives, 1)(data.train.roads, conditions, data.graph)
+    assert not np.array_equal(other.length, made.length)
+    assert set(results.ceilings(data, 1)) == set(results.AGAIN)
+    assert results.ceilings(replace(data, drives=None), 1) == {}
+
+
+def test_the_table_s_best_is_no_ceiling():
+    rows = [
+        Row(case=f"porto: {name}", metric=f"htp: {metric}", value=value)
+        for name, value in (("a", 0.2), ("given roads, driven again", 0.1))
+        for metric in COLUMNS
+    ]
+    lines = {line[0]: line for line in table_1(rows, "porto", "htp").rows}
+    assert lines["a"][1] == "**0.20000**"
+    assert lines["given roads, driven again"][1] == "0.10000"
 
 
 def test_rows_of_other_models_are_kept(tmp_path):
