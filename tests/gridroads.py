@@ -5,6 +5,8 @@ import pyarrow as pa
 
 from raygen.network.draft import Nodes, Segments, blank, network_of
 from raygen.network.graph import RoadNetwork
+from raygen.trajectories.plane import place
+from raygen.trajectories.records import Traces
 
 
 def network(
@@ -79,3 +81,43 @@ def trips(origin, destination, depart_s=0.0, first_id: int = 0) -> pa.Table:
             "depart_s": pa.array(np.broadcast_to(np.asarray(depart_s, dtype=float), count)),
         }
     )
+
+
+def driven(roads, count=30, noise=5.0, seed=0):
+    """Traces along random ways that never turn round, a point every 40 m; segments and routes."""
+    rng = np.random.default_rng(seed)
+    network = roads.network
+    traces, truth, routes, first = [], [], [], [0]
+    for _ in range(count):
+        route = [int(rng.integers(roads.segments))]
+        while len(route) < 12:
+            ahead = np.flatnonzero(network.tail == network.head[route[-1]])
+            ahead = ahead[network.head[ahead] != network.tail[route[-1]]]
+            route.append(int(rng.choice(ahead)))
+        ends = np.cumsum(roads.line_m[route])
+        at = np.arange(20.0, ends[-1], 40.0)
+        step = np.searchsorted(ends, at, side="right")
+        on = np.array(route, dtype=np.int32)[step]
+        along = at - np.concatenate([[0], ends])[step]
+        xy = place(roads, on, along, np.zeros(len(at)))
+        traces.append(xy + rng.normal(0, noise, xy.shape))
+        truth.append(on)
+        routes.append(route)
+        first.append(first[-1] + len(at))
+    time = np.concatenate([10.0 * np.arange(len(t)) for t in truth])
+    return Traces(np.array(first), np.concatenate(traces), time), np.concatenate(truth), routes
+
+
+def broken(roads):
+    """Traces of which one leaves the roads, one is too fast, and one has no points."""
+    traces, _, _ = driven(roads, count=4)
+    xy, time = traces.xy.copy(), traces.time.copy()
+    xy[traces.first[0] + 5] += 5000.0  # off every road
+    time[traces.first[1] + 9 : traces.first[2]] -= 9.99  # as good as no time between two points
+    xy[traces.first[1] + 9 : traces.first[2]] = xy[traces.first[2] - 1]
+    xy[traces.first[1] + 8] = (
+        roads.xy.min(axis=0)
+        if xy[traces.first[1] + 9, 0] > roads.xy.mean(axis=0)[0]
+        else roads.xy.max(axis=0)
+    )
+    return Traces(np.append(traces.first, traces.first[-1]), xy, time)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import shapely
-from gridroads import grid
+from gridroads import broken, driven, grid
 from scipy.sparse.csgraph import dijkstra
 
 from raygen.errors import DataError
@@ -15,8 +15,8 @@ from raygen.matching.nearest import roads_of
 from raygen.matching.pieces import match_pieces
 from raygen.matching.reach import find, reach
 from raygen.matching.viterbi import EMPTY, NO_WAY, OFF_ROAD, WHOLE
-from raygen.trajectories.plane import place, plane_roads
-from raygen.trajectories.records import Traces, check
+from raygen.trajectories.plane import plane_roads
+from raygen.trajectories.records import check
 
 
 @pytest.fixture(scope="module")
@@ -27,31 +27,6 @@ def roads():
 @pytest.fixture(scope="module")
 def matcher(roads):
     return Matcher(roads, Settings(sigma_m=5.0))
-
-
-def driven(roads, count=30, noise=5.0, seed=0):
-    """Traces along random ways that never turn round, a point every 40 m; true segments."""
-    rng = np.random.default_rng(seed)
-    network = roads.network
-    traces, truth, routes, first = [], [], [], [0]
-    for _ in range(count):
-        route = [int(rng.integers(roads.segments))]
-        while len(route) < 12:
-            ahead = np.flatnonzero(network.tail == network.head[route[-1]])
-            ahead = ahead[network.head[ahead] != network.tail[route[-1]]]
-            route.append(int(rng.choice(ahead)))
-        ends = np.cumsum(roads.line_m[route])
-        at = np.arange(20.0, ends[-1], 40.0)
-        step = np.searchsorted(ends, at, side="right")
-        on = np.array(route, dtype=np.int32)[step]
-        along = at - np.concatenate([[0], ends])[step]
-        xy = place(roads, on, along, np.zeros(len(at)))
-        traces.append(xy + rng.normal(0, noise, xy.shape))
-        truth.append(on)
-        routes.append(route)
-        first.append(first[-1] + len(at))
-    time = np.concatenate([10.0 * np.arange(len(t)) for t in truth])
-    return Traces(np.array(first), np.concatenate(traces), time), np.concatenate(truth), routes
 
 
 def test_reach_equals_dijkstra_and_leads_back(roads):
@@ -138,20 +113,6 @@ def test_a_trace_is_matched_alike_alone_and_in_company(roads, matcher):
     alone = matcher.match(traces.take(np.array([7]))).trajectories
     for field in told.__dataclass_fields__:
         assert np.array_equal(getattr(told, field), getattr(alone, field))
-
-
-def broken(roads):
-    traces, _, _ = driven(roads, count=4)
-    xy, time = traces.xy.copy(), traces.time.copy()
-    xy[traces.first[0] + 5] += 5000.0  # off every road
-    time[traces.first[1] + 9 : traces.first[2]] -= 9.99  # as good as no time between two points
-    xy[traces.first[1] + 9 : traces.first[2]] = xy[traces.first[2] - 1]
-    xy[traces.first[1] + 8] = (
-        roads.xy.min(axis=0)
-        if xy[traces.first[1] + 9, 0] > roads.xy.mean(axis=0)[0]
-        else roads.xy.max(axis=0)
-    )
-    return Traces(np.append(traces.first, traces.first[-1]), xy, time)
 
 
 def test_broken_traces_are_reported_and_the_others_kept(roads, matcher):
