@@ -4,14 +4,15 @@ Ends, departures, routes by belief and the GPS' error are those of ``training.si
 what lies between, every second of it, is SUMO's: cars that follow and wait for each other, signals,
 right of way, queues that spill back. A day is told by a few of its hours, each a run of its own
 with a warm-up; other cars, with ends drawn alike, are as many as the hour has. All figures of
-``Traffic`` are assumed: the set is synthesised. Same graph, traffic, seed and ids: same trips (a
-trip does depend on the others, unlike in ``simulated_trips``: they are on the same roads).
+``training.sumo_traffic`` are assumed: the set is synthesised. Same graph, traffic, seed and ids:
+same trips (a trip does depend on the others, unlike in ``simulated_trips``: they are on the same
+roads).
 """
 
 import hashlib
 import logging
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from assignment.times import CONGESTION
 from raygen.errors import DataError
 from raygen.network.graph import FloatArray, IntArray, RowArray
 from raygen.trajectories.records import (
@@ -39,6 +39,7 @@ from raygen.trajectories.sumo_network import (
     write_sumo,
 )
 from training.simulated_trips import SimulatedTrips, TaxiCity, point_noise
+from training.sumo_traffic import Tally, Traffic
 
 LOG = logging.getLogger(__name__)
 
@@ -53,68 +54,6 @@ _SETTINGS = (
 
 _DRIVER = 'impatience="0.5" jmIgnoreKeepClearTime="20" jmTimegapMinor="0.7"'
 """They push in where nobody lets them: without, every tenth car is stuck at a minor road."""
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Other cars, and how SUMO is run. Assumed throughout."""
-
-    cars: float = 3_000.0
-    """Other cars that set off within the busiest hour."""
-    least: float = 0.1
-    """Share of them in an hour without congestion."""
-    hours: tuple[int, ...] = (2, 8, 13, 18, 22)
-    """Hours that stand for the day; a taxi drives in the one nearest to its own."""
-    warm_s: int = 900
-    """Seconds of other cars before the taxis."""
-    after_s: int = 3000
-    """Seconds after the hour until which taxis may arrive; other cars set off until a third."""
-    teleport_s: int = 240
-    """Seconds of standing after which SUMO lifts a car out of a jam."""
-    speed: float = 0.85
-    """Wanted speed over the allowed one, of a middling driver."""
-    signals: float = 1.0
-    """Share of the junctions of major roads that have signals."""
-    cycle_s: int = 120
-    """Seconds of a signal's programme; each is its own."""
-
-    def volume(self, hour: int) -> float:
-        """Return how many other cars set off in an hour."""
-        busy = float(CONGESTION[hour % 24] / CONGESTION.max())
-        return self.cars * (self.least + (1 - self.least) * busy)
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What became of the taxis that were asked for."""
-
-    asked: int = 0
-    no_way: int = 0
-    """Without a route of two segments, or with a turn or a loop that SUMO does not have."""
-    waiting: int = 0
-    """Found no room to set off."""
-    unfinished: int = 0
-    """Still under way when the run ended."""
-    teleported: int = 0
-    """Lifted out of a jam by SUMO."""
-    other_lengths: int = 0
-    """Of too few or too many points."""
-    cars: int = 0
-    """Other cars that set off."""
-    cars_teleported: int = 0
-    """Of those, times that one was lifted out of a jam."""
-
-    def __add__(self, other: "Tally") -> "Tally":
-        """Return the sum of two runs."""
-        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
-    def __str__(self) -> str:
-        """Return the figures in a line."""
-        return (
-            f"{self.asked} taxis: {self.no_way} without a way, {self.waiting} never set off, "
-            f"{self.unfinished} not finished, {self.teleported} teleported, {self.other_lengths} "
-            f"of other lengths; {self.cars} other cars, {self.cars_teleported} teleports of them"
-        )
 
 
 @dataclass(frozen=True)
@@ -293,11 +232,16 @@ class SumoCity:
         with path.open("w") as file:
             file.write("<routes>\n")
             wish = f"normc({self.traffic.speed},0.1,0.5,1.5)"
-            file.write(f'<vType id="car" speedFactor="{wish}" {_DRIVER}/>\n')
+            file.write(f'<vType id="car" speedFactor="{wish}" {_DRIVER} {self._room()}/>\n')
             for at in np.argsort(depart, kind="stable").tolist():
                 cars, row = both[at]
                 file.write(self._vehicle(str(name[at]), cars, row))
             file.write("</routes>\n")
+
+    def _room(self) -> str:
+        """Return the seconds and metres between cars; SUMO's own where each stands for itself."""
+        each = self.traffic.each
+        return f'tau="{each}" minGap="{2.5 * each + 5.0 * (each - 1)}"'
 
     def _vehicle(self, kind: str, cars: _Cars, row: int) -> str:
         route = cars.route[cars.first[row] : cars.first[row + 1]]

@@ -310,6 +310,7 @@ def main() -> None:
         if name == "porto-simulated":
             hours_figure(data, options.output / "trajectories-hours.png")
     rows.sort(key=lambda row: SETS.index(row.case.split(": ")[0]))
+    told.sort(key=lambda line: SETS.index(line.split(" (")[0]))
     result = Results(
         "trajectories",
         "python -m training.trajectory_results",

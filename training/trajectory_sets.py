@@ -21,15 +21,18 @@ from raygen.trajectories.records import RoadTrajectories, Traces
 from raygen.trajectory_metrics import PORTO_BOX
 from training.driven_again import KnownDrives, known_drives
 from training.simulated_trips import TaxiCity, TaxiWorld
-from training.sumo_trips import Traffic, kept_trips
+from training.sumo_traffic import Traffic
+from training.sumo_trips import kept_trips
 
 SETS = ("porto", "porto-simulated", "porto-sumo", "la_basin-simulated", "la_basin-sumo")
 """Names that ``load`` knows."""
 
 _FIRST_ID = 1_000_000  # models learn from simulated trips of lower ids
 _LA_WORLD = TaxiWorld(distance_m=3000.0)
-_LA_TRAFFIC = Traffic(cars=1500.0, hours=(2, 8, 13))
-_PORTO_TRAFFIC = Traffic(cars=6000.0, hours=(2, 8, 18), after_s=2100)
+_LA_TRAFFIC = Traffic(cars=1500.0, each=8, hours=(2, 8, 13))
+_PORTO_TRAFFIC = Traffic(
+    cars=6000.0, hours=(2, 8, 18), after_s=2100, signals=1.0, cycle_s=120
+)  # at eight as fast as the observed trips of the training part between 6 and 10 h
 _SUMO = Path("runs/sumo")
 
 

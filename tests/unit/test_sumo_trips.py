@@ -11,7 +11,8 @@ from raygen.errors import DataError
 from raygen.trajectories.plane import plane_roads
 from raygen.trajectories.records import check, check_traces
 from training.simulated_trips import TaxiCity, TaxiWorld
-from training.sumo_trips import SumoCity, Tally, Traffic, kept_trips
+from training.sumo_traffic import Tally, Traffic
+from training.sumo_trips import SumoCity, kept_trips
 
 WORLD = TaxiWorld(distance_m=600.0, interval_s=5.0, points=(5, 200))
 QUIET = Traffic(cars=60, hours=(8,), warm_s=120, after_s=600)
@@ -78,6 +79,17 @@ def test_other_cars_make_trips_slower(city, driven):
     times = [
         np.mean(each.truth.length[np.isin(each.trip_id, both)]) for each in (driven[0], crowded)
     ]
+    assert times[1] > 1.08 * times[0]
+
+
+@needs_sumo
+def test_cars_that_stand_for_several_fill_the_roads(city):
+    """The same cars with the room of several each make trips slower."""
+    few = replace(QUIET, cars=1200, after_s=300)
+    made = [SumoCity(city, replace(few, each=each)).simulate(np.arange(40))[0] for each in (1, 8)]
+    both = np.intersect1d(made[0].trip_id, made[1].trip_id)
+    assert len(both) > 20
+    times = [np.mean(one.truth.length[np.isin(one.trip_id, both)]) for one in made]
     assert times[1] > 1.08 * times[0]
 
 
