@@ -1,11 +1,11 @@
-"""HTP's rows with a language model, Tables 2 and 3, and what they cost.
+"""HTP's rows with a language model, Tables 1 to 3, and what they cost.
 
     python -m training.trajectory_language_results [RECIPE.toml]
 
 Writes docs/results/trajectory-language.json and .md. For each set of trajectories: the measures of
-Table 2 (with and without the language model, roads given) and of Table 3 (roads said too: HTP+)
-beside floors and the paper's own; nats a word of the held-out answers beside the Transformer's and
-counting; what the answers react to; tokens and trajectories a second.
+Tables 1 and 2 (with and without the language model, roads given) and of Table 3 (roads said too:
+HTP+) beside floors and the paper's own; nats a word of the held-out answers beside the
+Transformer's and counting; what the answers react to; tokens and trajectories a second.
 """
 
 import argparse
@@ -45,6 +45,7 @@ from training.trajectory_models import transformer_free
 from training.trajectory_results import PRESETS, measure_set
 from training.trajectory_sets import Part, TrajectorySet
 from training.trajectory_sets import load as load_set
+from training.trajectory_tables import table_1
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,9 +111,10 @@ def shortened(data: TrajectorySet, most: int) -> TrajectorySet:
 
 
 def tables(rows: list[Row], name: str) -> list[PaperTable]:
-    """Return Tables 2 and 3 in the paper's form, ours beside the paper's, for both presets."""
+    """Return Tables 1 to 3 in the paper's form, ours beside the paper's, for both presets."""
     found = {(row.case, row.metric): row for row in rows}
-    made: list[PaperTable] = []
+    given = [row for row in rows if not row.case.endswith(PLUS)]
+    made = [table_1(given, name, preset) for preset in PRESETS]
     for title, (columns, models, paper) in _TABLES.items():
         for preset in PRESETS:
             lines: list[list[str]] = []
