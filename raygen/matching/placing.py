@@ -28,9 +28,9 @@ _PRIOR_STEPS = 5.0  # what the pace of all cars counts for beside a car's own st
 class PlacingSettings:
     """What the second pass takes for likely.
 
-    All but ``sigma_m`` is assumed: orders of magnitude of city traffic, rounded, looked at on
-    simulated trips of two kinds. Accuracy moves by less than a hundredth when one is halved or
-    doubled.
+    All but ``sigma_m`` is assumed: round figures of city traffic, looked at on simulated trips of
+    two kinds. Halving or doubling any one of them there moves the share of points on their true
+    segment by at most .015; without any standing it is .016 to .029 less.
     """
 
     sigma_m: float = 8.0
