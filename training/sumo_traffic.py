@@ -11,10 +11,6 @@ class Traffic:
 
     cars: float = 3_000.0
     """Other cars that set off within the busiest hour."""
-    each: int = 1
-    """Cars that each one stands for, taxis too: it keeps the room and the time of so many. Roads
-    fill at that share of the CPU time; gaps for those who give way are wider than they should be.
-    """
     least: float = 0.1
     """Share of them in an hour without congestion."""
     hours: tuple[int, ...] = (2, 8, 13, 18, 22)

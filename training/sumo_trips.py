@@ -232,16 +232,11 @@ class SumoCity:
         with path.open("w") as file:
             file.write("<routes>\n")
             wish = f"normc({self.traffic.speed},0.1,0.5,1.5)"
-            file.write(f'<vType id="car" speedFactor="{wish}" {_DRIVER} {self._room()}/>\n')
+            file.write(f'<vType id="car" speedFactor="{wish}" {_DRIVER}/>\n')
             for at in np.argsort(depart, kind="stable").tolist():
                 cars, row = both[at]
                 file.write(self._vehicle(str(name[at]), cars, row))
             file.write("</routes>\n")
-
-    def _room(self) -> str:
-        """Return the seconds and metres between cars; SUMO's own where each stands for itself."""
-        each = self.traffic.each
-        return f'tau="{each}" minGap="{2.5 * each + 5.0 * (each - 1)}"'
 
     def _vehicle(self, kind: str, cars: _Cars, row: int) -> str:
         route = cars.route[cars.first[row] : cars.first[row + 1]]

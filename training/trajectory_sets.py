@@ -29,7 +29,7 @@ SETS = ("porto", "porto-simulated", "porto-sumo", "la_basin-simulated", "la_basi
 
 _FIRST_ID = 1_000_000  # models learn from simulated trips of lower ids
 _LA_WORLD = TaxiWorld(distance_m=3000.0)
-_LA_TRAFFIC = Traffic(cars=1500.0, each=8, hours=(2, 8, 13))
+_LA_TRAFFIC = Traffic(cars=1500.0, hours=(2, 8, 13))
 _PORTO_TRAFFIC = Traffic(
     cars=6000.0, hours=(2, 8, 18), after_s=2100, signals=1.0, cycle_s=120
 )  # at eight as fast as the observed trips of the training part between 6 and 10 h

@@ -1,6 +1,7 @@
 """Taxis driven by SUMO on a grid: whole, on their routes, the same again, slower among others."""
 
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -83,17 +84,6 @@ def test_other_cars_make_trips_slower(city, driven):
 
 
 @needs_sumo
-def test_cars_that_stand_for_several_fill_the_roads(city):
-    """The same cars with the room of several each make trips slower."""
-    few = replace(QUIET, cars=1200, after_s=300)
-    made = [SumoCity(city, replace(few, each=each)).simulate(np.arange(40))[0] for each in (1, 8)]
-    both = np.intersect1d(made[0].trip_id, made[1].trip_id)
-    assert len(both) > 20
-    times = [np.mean(one.truth.length[np.isin(one.trip_id, both)]) for one in made]
-    assert times[1] > 1.08 * times[0]
-
-
-@needs_sumo
 def test_no_trip_left_is_an_error(city):
     none = replace(WORLD, points=(150, 200))
     with pytest.raises(DataError, match=r"sumo trips: none is left; 5 taxis: .* of other lengths"):
@@ -106,3 +96,16 @@ def test_volumes_follow_the_hour_and_tallies_add_up():
     assert traffic.volume(3) == 200
     assert 200 < traffic.volume(12) < 1000
     assert Tally(asked=2, cars=5) + Tally(asked=1, teleported=1) == Tally(3, teleported=1, cars=5)
+
+
+@needs_sumo
+def test_signals_and_their_programmes_are_the_traffic_s(city, tmp_path):
+    found: list[set[str]] = []
+    for share, cycle in ((0.0, 90), (1.0, 100)):
+        traffic = replace(QUIET, signals=share, cycle_s=cycle)
+        SumoCity(city, traffic, tmp_path)
+        root = ElementTree.parse(tmp_path / "city.net.xml").getroot()
+        lit = root.findall("tlLogic")
+        assert len(lit) == city.signals(share).sum()
+        found.append({str(sum(float(p.attrib["duration"]) for p in one)) for one in lit})
+    assert found == [set(), {"100.0"}]
