@@ -133,7 +133,7 @@ def test_a_whole_run_with_any_number_of_workers(tmp_path):
 
     cache, pipeline.CACHE = pipeline.CACHE, tmp_path / "cache"
     try:
-        base = tinyrun.configure(tmp_path)
+        base = tinyrun.configure(tmp_path).model_copy(update={"agents": 150})
         fit(base.weights, city_network(open_city(base.city)))
         for workers in (1, 2):
             with connect("local", workers=workers):
