@@ -19,6 +19,7 @@ from raygen.models.trajectory_fitted import begin_from, load_speaker, ready
 from raygen.models.trajectory_language import TrajectoryLanguage, TrajectoryLanguageConfig
 from raygen.models.trajectory_padded import answer
 from raygen.models.trajectory_words import known_of
+from raygen.network.routing import summed
 from training.trajectory_pairs import conditions_told
 
 
