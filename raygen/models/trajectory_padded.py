@@ -47,7 +47,8 @@ def answer(
     """
     from transformers import DynamicCache
 
-    grammar = Grammar(model.words, len(questions), points, successors)
+    metres = np.array([question.metres for question in questions])
+    grammar = Grammar(model.words, len(questions), points, successors, metres)
     length_m = None if successors is None else successors.length_m
     cache = DynamicCache()
     clock = clock_of(model.new.weight.device)

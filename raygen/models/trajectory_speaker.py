@@ -186,7 +186,8 @@ class _Talk:
                 break
             row = self.waiting.popleft()
             self.asked[slot] = row
-            self.grammar.begin(slot, 0 if self.points is None else int(self.points[row]))
+            points = 0 if self.points is None else int(self.points[row])
+            self.grammar.begin(slot, points, self.questions[row].metres)
             lead = self.grammar.forced(slot)
             self.spoken[slot] = len(lead)
             self.words[slot] = list(lead)

@@ -103,6 +103,7 @@ class Successors:
 
 _BEGIN, _FIRST, _ROADS, _LENGTH, _OPEN, _CODE, _DONE = range(7)
 _UNASKED = 0
+_SHORT = 0.1  # of the distance asked for may be missing from a route
 
 
 class Grammar:
@@ -114,6 +115,7 @@ class Grammar:
         batch: int,
         points: IntArray | None = None,
         successors: Successors | None = None,
+        metres: FloatArray | None = None,
     ) -> None:
         self._words = vocabulary
         self._successors = successors
@@ -121,15 +123,31 @@ class Grammar:
         self.token = np.full(batch, -1, dtype=np.int64)
         self.groups = np.zeros(batch, dtype=np.int64)
         self.points = np.full(batch, _UNASKED, dtype=np.int64)
+        self.metres = np.zeros(batch)
+        self._driven = np.zeros(batch)
         self.codes: list[list[int]] = [[] for _ in range(batch)]
         self.roads: list[list[int]] = [[] for _ in range(batch)]
         for row in range(batch):
-            self.begin(row, _UNASKED if points is None else int(points[row]))
+            asked = _UNASKED if points is None else int(points[row])
+            self.begin(row, asked, _UNASKED if metres is None else float(metres[row]))
 
-    def begin(self, row: int, points: int = _UNASKED) -> None:
-        """Forget a row's answer and begin another, of as many points as are asked for (0: any)."""
+    def begin(self, row: int, points: int = _UNASKED, metres: float = _UNASKED) -> None:
+        """Forget a row's answer and begin another.
+
+        Parameters
+        ----------
+        row
+            The answer.
+        points
+            As many points are asked for; 0: any.
+        metres
+            A route of that length is asked for, where answers say one and the lengths of the
+            segments are known: it ends no earlier than at nine tenths of it, and as soon as it is
+            reached. 0: any.
+        """
         self.state[row] = _LENGTH if self._successors is None else _BEGIN
         self.token[row], self.groups[row], self.points[row] = -1, 0, points
+        self.metres[row], self._driven[row] = metres, 0.0
         self.codes[row], self.roads[row] = [], []
 
     @property
@@ -183,6 +201,8 @@ class Grammar:
         if state in (_FIRST, _ROADS) and word < words.roads:
             self.roads[row].append(word)
             self.state[row] = _ROADS
+            if self._successors is not None and self._successors.length_m is not None:
+                self._driven[row] += self._successors.length_m[word]
         elif state == _LENGTH:
             self.token[row] = word - words.length_at
             self.state[row] = _OPEN
@@ -202,10 +222,13 @@ class Grammar:
         follows = self._successors
         if follows is None:
             return
-        last = self.roads[row][-1]
-        if len(self.roads[row]) < MOST_ROADS:
+        last, said = self.roads[row][-1], len(self.roads[row])
+        counts = self.metres[row] != _UNASKED and follows.length_m is not None
+        left = self.metres[row] - self._driven[row] if counts else np.inf
+        if said < MOST_ROADS and (left > 0 or said == 1):
             mask[follows.rows[follows.at[last] : follows.at[last + 1]]] = True
-        mask[self._words.boundary_at + 1] = len(self.roads[row]) > 1 or not mask.any()
+        ends = said > 1 and not (counts and left > _SHORT * self.metres[row])
+        mask[self._words.boundary_at + 1] = ends or not mask.any()
 
     def _allow_length(self, row: int, mask: BoolArray) -> None:
         """Allow the length tokens: the asked one, or all that fit a whole number of groups."""

@@ -128,6 +128,21 @@ def test_whatever_the_grammar_allows_decodes(roads, seed, plus, asked):
         assert (head == tail).all()
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.floats(300.0, 4000.0))
+def test_a_route_is_as_long_as_asked(roads, seed, metres):
+    rng = np.random.default_rng(seed)
+    length_m = roads.network.length_m.astype(np.float64)
+    follows = Successors(*successors(roads.network), length_m)
+    grammar = Grammar(Vocabulary(roads.segments, BOOKS), 2, None, follows, np.array([metres, 0.0]))
+    while not grammar.done.all():
+        grammar.advance(np.array([rng.choice(np.flatnonzero(row)) for row in grammar.allowed()]))
+    route = length_m[grammar.roads[0]]
+    assert route.sum() >= 0.9 * metres
+    assert route[:-1].sum() < metres or len(route) == 2
+    assert len(grammar.roads[1]) > 1  # of any length
+
+
 def test_questions_and_answers(pairs, language, roads):
     own = 256
     question, told = pairs.questions[0].ids, pairs.answers[0]
